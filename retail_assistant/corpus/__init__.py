@@ -1,0 +1,1 @@
+"""The corpus stage: product splits, generated dialogues, screens, and the prompt renderer."""

@@ -1,0 +1,16 @@
+"""The code location: the asset graph of `defs/`, with resources bound for this environment."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from retail_assistant.defs.resources import resources_for
+from retail_assistant.settings import get_settings
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Everything that the Dagster UI shows."""
+    return dg.Definitions.merge(
+        dg.load_from_defs_folder(path_within_project=Path(__file__).parent), dg.Definitions(**resources_for(get_settings()))
+    )

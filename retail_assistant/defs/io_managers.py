@@ -1,0 +1,115 @@
+"""How assets are stored: frames as tables, heavy work as references to its artefact folder."""
+
+import hashlib
+import io
+import json
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from retail_assistant.launch.spec import ArtefactRef
+from retail_assistant.settings import get_settings
+from retail_assistant.storage import StorageError, TableRef, TableStore, write_atomically
+
+PREVIEW_ROWS = 5
+PREVIEW_CHARACTERS = 160
+
+
+def frame_version(frame: pl.DataFrame) -> str:
+    """A data version: the same for the same content, whoever computed it and when."""
+    buffer = io.BytesIO()
+    frame.write_ipc(buffer, compression="uncompressed")
+    return hashlib.sha256(buffer.getbuffer()).hexdigest()[:20]
+
+
+def column_schema(frame: pl.DataFrame) -> dg.TableSchema:
+    """A frame's columns as the UI shows them."""
+    return dg.TableSchema(
+        columns=[dg.TableColumn(name, type=str(kind)) for name, kind in frame.schema.items()]
+    )
+
+
+def preview(frame: pl.DataFrame, rows: int = PREVIEW_ROWS) -> dg.TableMetadataValue:
+    """The first rows as a table of plain text (catalog text is untrusted: no markdown)."""
+    shown = [
+        dg.TableRecord({name: _cell(value) for name, value in row.items()})
+        for row in frame.head(rows).to_dicts()
+    ]
+    schema = dg.TableSchema([dg.TableColumn(name, type="string") for name in frame.columns])
+    return dg.MetadataValue.table(records=shown, schema=schema)
+
+
+def _cell(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= PREVIEW_CHARACTERS else text[: PREVIEW_CHARACTERS - 1] + "…"
+
+
+def table_result(frame: pl.DataFrame, **metadata: Any) -> dg.MaterializeResult[pl.DataFrame]:
+    """A frame as an asset's result, with what every table shows in the UI."""
+    return dg.MaterializeResult(value=frame, **table_facts(frame, **metadata))
+
+
+def table_facts(frame: pl.DataFrame, **metadata: Any) -> dict[str, Any]:
+    """Data version and metadata of a frame."""
+    return {
+        "data_version": dg.DataVersion(frame_version(frame)),
+        "metadata": {
+            "dagster/row_count": frame.height,
+            "dagster/column_schema": column_schema(frame),
+            "preview": preview(frame),
+            **metadata,
+        },
+    }
+
+
+class StorageIOManager(dg.ConfigurableIOManager):
+    """Frames go to content-named parquet files, artefact references to small pointer files.
+
+    An input is loaded as its parameter's annotation asks: `pl.DataFrame`, `TableRef` (where it is
+    and which content) or `ArtefactRef`.
+    """
+
+    def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame | ArtefactRef) -> None:
+        """Store a frame or a reference, and say where."""
+        partition = context.asset_partition_key if context.has_asset_partitions else None
+        name = context.asset_key.path[-1]
+        if isinstance(obj, pl.DataFrame):
+            path = TableStore(get_settings().storage).write(obj, name, partition).path
+        else:
+            path = obj.folder
+            pointer = _pointer(name, partition)
+            write_atomically(pointer, obj.model_dump_json())
+        context.add_output_metadata({"path": dg.MetadataValue.path(str(path))})
+
+    def load_input(self, context: dg.InputContext) -> pl.DataFrame | TableRef | ArtefactRef:
+        """Load what an upstream asset stored.
+
+        Raises:
+            StorageError: it was never materialized, or is damaged.
+        """
+        partition = context.asset_partition_key if context.has_asset_partitions else None
+        name = context.asset_key.path[-1]
+        wanted = context.dagster_type.typing_type
+        if wanted is ArtefactRef:
+            return read_artefact_ref(name, partition)
+        ref = TableStore(get_settings().storage).ref(name, partition)
+        return ref if wanted is TableRef else ref.read()
+
+
+def _pointer(name: str, partition: str | None) -> Any:
+    folder = get_settings().storage / "artefacts" / name
+    return folder / f"{'latest' if partition is None else f'latest-{partition}'}.json"
+
+
+def read_artefact_ref(name: str, partition: str | None = None) -> ArtefactRef:
+    """The artefact that an asset (partition) refers to now.
+
+    Raises:
+        StorageError: it was never materialized.
+    """
+    pointer = _pointer(name, partition)
+    if not pointer.is_file():
+        of_partition = f" for {partition}" if partition else ""
+        raise StorageError(f"{name} does not exist{of_partition} yet; materialize it first")
+    return ArtefactRef.model_validate_json(pointer.read_text())

@@ -1,0 +1,268 @@
+"""A comparison as a self-contained HTML page, as Markdown for the Dagster UI, and in a terminal."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from retail_assistant.evaluation.comparison import Comparison
+from retail_assistant.evaluation.plots import (
+    SUBSET_LABELS,
+    comparison_plots,
+    ordered_variants,
+    variant_colours,
+)
+
+_TEMPLATES = Path(__file__).parent / "templates"
+FOOTNOTES = (
+    "Intervals: 95%, percentile bootstrap over products (all questions about a product are drawn"
+    " together); Wilson's score interval where all answers of a set came out alike.",
+    "Tests: exact McNemar on strict correctness, the same questions; p (Holm) is adjusted for the"
+    " number of variants tested on the set.",
+    "Questions without an answer count as answered with nothing and stay in every denominator.",
+    "reference_*_loose: the reference implementation's rule (the stated product name occurs in any"
+    " training answer), which a constant answer can win. Shown only to compare published tables.",
+)
+
+
+class KeyMetric(NamedTuple):
+    """A column of the first table."""
+
+    label: str
+    metric: str
+    subset: str
+    higher_is_better: bool = True
+
+
+KEY_METRICS: tuple[KeyMetric, ...] = (
+    KeyMetric("Accuracy, unseen", "strict_accuracy", "unseen"),
+    KeyMetric("Accuracy, recall", "strict_accuracy", "recall"),
+    KeyMetric("Precision, unseen", "strict_precision", "unseen"),
+    KeyMetric("Attribute F1", "attribute_f1", "unseen"),
+    KeyMetric("Abstention recall", "abstention_recall", "unanswerable"),
+    KeyMetric("Abstention precision", "abstention_precision", "all"),
+    KeyMetric("Hallucinated products", "hallucinated_product_rate", "all", False),
+    KeyMetric("Truncated", "truncated_rate", "all", False),
+)
+
+
+def render_html(
+    comparison: Comparison,
+    *,
+    title: str,
+    loss_curves: pl.DataFrame | None = None,
+    footnotes: Sequence[str] = (),
+) -> str:
+    """One HTML file with tables, plots and answers that makes no request to anywhere.
+
+    plotly.js is inlined once; a content security policy refuses everything external. All text is
+    escaped: catalog and model text is untrusted. `loss_curves`: columns step, loss, job.
+    `footnotes` follow those about method.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "p_value": p_value, "quantity": quantity}
+    plots = comparison_plots(comparison, loss_curves)
+    return environment.get_template("report.html.j2").render(
+        title=title,
+        headline=headline(comparison),
+        comparison=comparison,
+        variants=ordered_variants(comparison),
+        colours=variant_colours(comparison),
+        key_metrics=_shown_metrics(comparison),
+        subset_labels=SUBSET_LABELS,
+        plots=plots,
+        figures={plot.id: json.loads(plot.figure.to_json()) for plot in plots},
+        summary_rows=comparison.summary.to_dicts(),
+        test_rows=comparison.tests.to_dicts(),
+        cost_columns=[name for name in comparison.costs.columns if name != "variant"],
+        cost_rows=comparison.costs.to_dicts(),
+        missing_rows=comparison.missing.to_dicts(),
+        questions=_questions(comparison),
+        footnotes=[*FOOTNOTES, *footnotes],
+        # plotly.js is our own dependency; it is the one text that is not escaped.
+        plotly_js=Markup(get_plotlyjs()),
+    )
+
+
+def headline(comparison: Comparison) -> str:
+    """The result in one sentence: the best variant on unseen products against its baseline."""
+    tested = comparison.tests.filter(pl.col("subset") == "unseen").sort(
+        pl.col("variant_right") / pl.col("questions"), "variant", descending=[True, False]
+    )
+    if tested.height:
+        return _tested_headline(tested.row(0, named=True), comparison)
+    measured = [
+        (row["value"], variant, row)
+        for variant in comparison.variants
+        if (row := comparison.metric(variant, "strict_accuracy", "unseen")) is not None
+    ]
+    if not measured:
+        return "No variant has answers to attribute questions about unseen products."
+    _, variant, row = max(measured, key=lambda item: (item[0], item[1]))
+    return f"{variant} answers {_of_questions(row)} about unseen products right."
+
+
+def _tested_headline(test: Mapping[str, Any], comparison: Comparison) -> str:
+    row = comparison.metric(test["variant"], "strict_accuracy", "unseen") or {}
+    against = comparison.metric(test["baseline"], "strict_accuracy", "unseen") or {}
+    return (
+        f"{test['variant']} answers {_of_questions(row)} about unseen products right;"
+        f" {test['baseline']}, on the same questions, {percent(against['value'])}"
+        f" ({against['numerator']} of {against['denominator']})."
+        f" The difference is {100 * test['difference']:+.1f} points"
+        f" [{100 * test['low']:+.1f}, {100 * test['high']:+.1f}],"
+        f" exact McNemar p (Holm) {p_value(test['p_holm'], sign=True)}."
+    )
+
+
+def _of_questions(row: Mapping[str, Any]) -> str:
+    return (
+        f"{percent(row['value'])} of the questions ({row['numerator']} of {row['denominator']},"
+        f" 95% interval {percent(row['low'])} to {percent(row['high'])})"
+    )
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage with one decimal; an en dash where there is none."""
+    return "\u2013" if value is None else f"{100 * value:.1f}%"
+
+
+def p_value(p: float, *, sign: bool = False) -> str:
+    """A p-value: three decimals, "< 0.001" below that; with `sign`, "= 0.020"."""
+    if p < 0.001:
+        return "< 0.001"
+    return f"= {p:.3f}" if sign else f"{p:.3f}"
+
+
+def quantity(value: Any) -> str:
+    """A measured cost: thousands apart, one decimal below 1,000; an en dash where unknown."""
+    if value is None or isinstance(value, str | bool):
+        return "\u2013" if value is None else str(value)
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:,.1f}"
+
+
+def _shown_metrics(comparison: Comparison) -> list[KeyMetric]:
+    measured = set(comparison.summary.select("metric", "subset").iter_rows())
+    return [key for key in KEY_METRICS if (key.metric, key.subset) in measured]
+
+
+def _questions(comparison: Comparison) -> list[dict[str, Any]]:
+    """Side-by-side rows gathered by question, in rank order."""
+    gathered: dict[int, dict[str, Any]] = {}
+    order = {variant: i for i, variant in enumerate(ordered_variants(comparison))}
+    for row in comparison.side_by_side.sort("rank").iter_rows(named=True):
+        question = gathered.setdefault(row["rank"], {**row, "answers": []})
+        question["answers"].append(row)
+    for question in gathered.values():
+        question["answers"].sort(key=lambda row: order[row["variant"]])
+        question["right"] = sum(row["correct"] for row in question["answers"])
+    return list(gathered.values())
+
+
+def markdown_summary(comparison: Comparison) -> str:
+    """Headline, key metrics and tests as Markdown (for Dagster metadata); all text is escaped."""
+    keys = _shown_metrics(comparison)
+    metrics = [
+        [variant, *(_cell(comparison.metric(variant, key.metric, key.subset)) for key in keys)]
+        for variant in ordered_variants(comparison)
+    ]
+    parts = [_markdown(headline(comparison))]
+    parts += [_markdown_table(["Variant", *(key.label for key in keys)], metrics)]
+    if comparison.tests.height:
+        header = ["Variant", "Baseline", "Set", "Difference", "Only it right", "Only baseline"]
+        parts += [_markdown_table([*header, "p (Holm)"], map(_test_cells, _tests(comparison)))]
+    parts += [
+        _markdown(f"Missing: {row['variant']} ({row['reason']}).")
+        for row in comparison.missing.iter_rows(named=True)
+    ]
+    return "\n\n".join(parts)
+
+
+def _tests(comparison: Comparison) -> list[dict[str, Any]]:
+    return comparison.tests.sort("variant", "subset").to_dicts()
+
+
+def _test_cells(test: Mapping[str, Any]) -> list[str]:
+    interval = f"[{100 * test['low']:+.1f}, {100 * test['high']:+.1f}]"
+    return [
+        test["variant"],
+        test["baseline"],
+        test["subset"],
+        f"{100 * test['difference']:+.1f} points {interval}",
+        str(test["only_variant"]),
+        str(test["only_baseline"]),
+        p_value(test["p_holm"]),
+    ]
+
+
+def _cell(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "\u2013"
+    interval = f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+    return f"{percent(row['value'])} {interval} ({row['numerator']}/{row['denominator']})"
+
+
+def _markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    cells = ([c if c == "---" else _markdown(c) for c in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def _markdown(text: str) -> str:
+    """Text that Markdown shows as it is: markup characters as entities, on one line."""
+    shown = " ".join(text.split()).replace("&", "&amp;")
+    entities = {mark: f"&#{ord(mark)};" for mark in "<>|`*_[]\\~"}
+    # "[" and "_" are common in our own cells; as entities they can start no link or emphasis.
+    return "".join(entities.get(character, character) for character in shown)
+
+
+def print_report(comparison: Comparison, console: Console) -> None:
+    """The headline, key metrics, tests and missing variants as tables in a terminal."""
+    console.print(Text(headline(comparison), style="bold"))
+    keys = _shown_metrics(comparison)
+    metrics = [
+        [
+            key.label,
+            *(_cell(comparison.metric(v, key.metric, key.subset)) for v in _best(comparison)),
+        ]
+        for key in keys
+    ]
+    console.print(_table("Metrics (95% interval, counts)", ["", *_best(comparison)], metrics))
+    if comparison.tests.height:
+        header = ["Variant", "Baseline", "Set", "Difference", "Only it", "Only base", "p (Holm)"]
+        rows = [_test_cells(test) for test in _tests(comparison)]
+        console.print(_table("Paired tests on strict correctness", header, rows))
+    if comparison.costs.height:
+        costs = [[quantity(value) for value in row] for row in comparison.costs.rows()]
+        console.print(_table("Costs", comparison.costs.columns, costs))
+    for row in comparison.missing.iter_rows(named=True):
+        console.print(Text(f"Missing: {row['variant']} ({row['reason']}).", style="yellow"))
+
+
+def _best(comparison: Comparison) -> list[str]:
+    return ordered_variants(comparison)[::-1]
+
+
+def _table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(title=Text(title), title_justify="left", header_style="bold")
+    for name in header:
+        # Text, not markup: names come from files and models.
+        table.add_column(Text(name), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table

@@ -1,0 +1,148 @@
+"""Intervals and paired tests for answers that come in clusters (several questions a product)."""
+
+import math
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+# Resampled sums drawn at a time: keeps a bootstrap over 100,000 clusters within some 100 MB.
+_BATCH_CELLS = 4_000_000
+
+Numbers = NDArray[np.float64]
+
+
+class Estimate(NamedTuple):
+    """A ratio or difference with its interval; NaN where nothing was counted."""
+
+    value: float
+    low: float
+    high: float
+
+
+_NOTHING = Estimate(math.nan, math.nan, math.nan)
+
+
+def ratio_interval(
+    numerators: Sequence[float] | Numbers,
+    denominators: Sequence[float] | Numbers,
+    *,
+    seed: int,
+    key: str = "",
+    resamples: int = RESAMPLES,
+) -> Estimate:
+    """sum(numerators) / sum(denominators) with a 95% interval; one entry a cluster.
+
+    Percentile bootstrap over whole clusters (Efron & Tibshirani 1993, ch. 13; Davison & Hinkley
+    1997, section 3.8), by `scipy.stats.bootstrap` with paired resampling. Clusters with a
+    denominator of 0 carry no information and are left out. With a single cluster, or where every
+    resample gives the same ratio (all right, all wrong), a bootstrap interval would have no width:
+    the Wilson score interval (Wilson 1927) with the clusters as trials stands in. `key` names the
+    quantity, so that its draws depend on no other quantity.
+    """
+    counted, of = np.asarray(numerators, float), np.asarray(denominators, float)
+    counted, of = counted[of > 0], of[of > 0]
+    if not len(of):
+        return _NOTHING
+    value = float(counted.sum() / of.sum())
+    if len(of) == 1 or np.ptp(counted / of) == 0:
+        return Estimate(value, *_wilson(value, len(of)))
+    low, high = _percentiles((counted, of), _ratio, seed=seed, key=key, resamples=resamples)
+    return Estimate(value, low, high)
+
+
+def difference_interval(
+    first: Sequence[float] | Numbers,
+    second: Sequence[float] | Numbers,
+    denominators: Sequence[float] | Numbers,
+    *,
+    seed: int,
+    key: str = "",
+    resamples: int = RESAMPLES,
+) -> Estimate:
+    """(sum(first) - sum(second)) / sum(denominators) on the same clusters, with a 95% interval.
+
+    The paired form of `ratio_interval`: a cluster's questions are drawn together for both sides.
+    Where it would have no width, Newcombe's hybrid score interval (Newcombe 1998, method 10 for
+    unpaired proportions, which is the wider one here) with the clusters as trials stands in.
+    """
+    a, b, of = (np.asarray(values, float) for values in (first, second, denominators))
+    a, b, of = a[of > 0], b[of > 0], of[of > 0]
+    if not len(of):
+        return _NOTHING
+    value = float((a.sum() - b.sum()) / of.sum())
+    if len(of) == 1 or np.ptp((a - b) / of) == 0:
+        shares = float(a.sum() / of.sum()), float(b.sum() / of.sum())
+        return Estimate(value, *_newcombe(*shares, len(of)))
+    low, high = _percentiles((a - b, of), _ratio, seed=seed, key=key, resamples=resamples)
+    return Estimate(value, low, high)
+
+
+def mcnemar_p(only_first: int, only_second: int) -> float:
+    """Two-sided exact McNemar test on the discordant pairs (McNemar 1947, in its binomial form).
+
+    `only_first`: questions that only the first variant got right. 1.0 where none is discordant.
+    It takes questions as independent: read it beside the interval, which takes products as such.
+    """
+    from scipy.stats import binomtest
+
+    discordant = only_first + only_second
+    return float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number by Holm's step-down method (Holm 1979), in order."""
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []
+
+
+def _ratio(counted: Numbers, of: Numbers, axis: int = -1) -> Numbers:
+    return np.asarray(counted.sum(axis=axis) / of.sum(axis=axis))
+
+
+def _percentiles(
+    data: tuple[Numbers, Numbers],
+    statistic: object,
+    *,
+    seed: int,
+    key: str,
+    resamples: int,
+) -> tuple[float, float]:
+    from scipy.stats import bootstrap
+
+    interval = bootstrap(
+        data,
+        statistic,
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        confidence_level=CONFIDENCE,
+        n_resamples=resamples,
+        batch=max(1, _BATCH_CELLS // len(data[0])),
+        rng=np.random.default_rng([seed, zlib.crc32(key.encode())]),
+    ).confidence_interval
+    return round(float(interval.low), 12), round(float(interval.high), 12)
+
+
+def _wilson(share: float, trials: int) -> tuple[float, float]:
+    from statsmodels.stats.proportion import proportion_confint
+
+    # An F1 or a count over several facts may round to a hair outside [0, 1].
+    count = min(max(share, 0.0), 1.0) * trials
+    low, high = proportion_confint(count, trials, alpha=1 - CONFIDENCE, method="wilson")
+    return max(0.0, round(float(low), 12)), min(1.0, round(float(high), 12))
+
+
+def _newcombe(first: float, second: float, trials: int) -> tuple[float, float]:
+    low_1, high_1 = _wilson(first, trials)
+    low_2, high_2 = _wilson(second, trials)
+    difference = first - second
+    return (
+        difference - math.hypot(first - low_1, high_2 - second),
+        difference + math.hypot(high_1 - first, second - low_2),
+    )

@@ -1,0 +1,1 @@
+"""Heavy work in its own process: what to run (LaunchSpec), what it left behind (Manifest)."""

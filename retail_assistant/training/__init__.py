@@ -1,0 +1,1 @@
+"""Hyperparameter jobs and the fine-tuning that they describe."""

@@ -1,0 +1,92 @@
+"""One machine's working place: the Dagster instance, and the servers of `retail-assistant ui`."""
+
+import os
+import shutil
+import socket
+import sys
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from retail_assistant.settings import PACKAGE_FOLDER, Settings
+from retail_assistant.storage import write_atomically
+
+HOST = "127.0.0.1"
+MINIMUM_FREE_GIB = 3.0
+
+
+class WorkbenchError(RuntimeError):
+    """The machine is not ready; the message says what is missing."""
+
+
+def prepare_instance(settings: Settings) -> Path:
+    """Make the Dagster instance folder, point `DAGSTER_HOME` at it unless it is set already."""
+    folder = Path(os.environ.get("DAGSTER_HOME") or settings.storage / "dagster").resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "dagster.yaml").exists():
+            with as_file(files("retail_assistant.data") / "dagster.local.yaml") as source:
+                write_atomically(folder / "dagster.yaml", source.read_text())
+    except OSError as error:
+        raise WorkbenchError(f"{folder} cannot be written: {error.strerror}") from error
+    os.environ["DAGSTER_HOME"] = str(folder)
+    return folder
+
+
+def require_free_space(settings: Settings, gib: float = MINIMUM_FREE_GIB) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Raises:
+        WorkbenchError: says how much is free and how much is needed.
+    """
+    settings.storage.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(settings.storage).free / 2**30
+    if free < gib:
+        raise WorkbenchError(
+            f"{settings.storage}: {free:.1f} GiB free, at least {gib:.0f} GiB are needed;"
+            " free some, or set RETAIL_STORAGE_URI to a folder on a larger disk"
+        )
+
+
+def require_free_port(port: int, option: str) -> None:
+    """Refuse a port that another program holds.
+
+    Raises:
+        WorkbenchError: names the port and the option that chooses another.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise WorkbenchError(
+                f"port {port} is in use; end what holds it or choose another with {option}"
+            ) from error
+
+
+def server_commands(settings: Settings, dagster_port: int, mlflow_port: int) -> dict[str, str]:
+    """The commands of the local servers, by name; all of them listen on 127.0.0.1 only."""
+    bin_folder = Path(sys.executable).parent
+    mlflow_folder = settings.storage / "mlflow"
+    mlflow_folder.mkdir(parents=True, exist_ok=True)
+    module = "-m retail_assistant.definitions -l retail_assistant"
+    workspace = PACKAGE_FOLDER.parent / "workspace.yaml"
+    target = f"-w {workspace}" if workspace.is_file() else module
+    return {
+        "dagster": f"{bin_folder}/dagster-webserver {target} -h {HOST} -p {dagster_port}",
+        "daemon": f"{bin_folder}/dagster-daemon run {target}",
+        "mlflow": f"{bin_folder}/mlflow server --host {HOST} --port {mlflow_port}"
+        f" --backend-store-uri {settings.mlflow_tracking_uri}"
+        f" --artifacts-destination {mlflow_folder / 'artifacts'}",
+    }
+
+
+def run_servers(commands: dict[str, str]) -> int:
+    """Run the servers until Ctrl-C or until one of them ends, then end them all."""
+    from honcho.manager import Manager
+
+    manager = Manager()
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "DAGSTER_DISABLE_TELEMETRY": "1"}
+    for name, command in commands.items():
+        manager.add_process(name, command, env=environment, cwd=str(Path.cwd()))
+    manager.loop()
+    return int(manager.returncode or 0)

@@ -1,0 +1,336 @@
+"""The search index on real LanceDB and the real packaged MiniLM, over small frames."""
+
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from retail_assistant.catalog.embedding import DIMENSIONS, embed, normalise
+from retail_assistant.catalog.index import (
+    CatalogIndex,
+    CatalogIndexError,
+    IndexSummary,
+    build_index,
+)
+
+WOMEN, MEN = "Women's Clothing", "Men's Clothing"
+TOPS, DRESSES, KURTAS, SHIRTS = "Tops", "Dresses", "Kurtas", "Shirts"
+
+ROWS: list[tuple[str, str, str | None, str | None, dict[str | None, str]]] = [
+    ("Zed Casual Sleeveless Printed Women's Top", "Zed", WOMEN, TOPS, {"Fabric": "Cotton"}),
+    ("Zed Casual Sleeveless Printed Women's Top", "Zed", WOMEN, TOPS, {"Fabric": "Rayon"}),
+    ("Zed Casual Full Sleeve Printed Women's Top", "Zed", WOMEN, TOPS, {"Fabric": "Silk"}),
+    ("Zed Casual Half Sleeve Solid Women's Top", "Zed", WOMEN, TOPS, {"Occasion": "Party"}),
+    ('Quill "Lux" (A+B) Top -50%', "Quill", WOMEN, TOPS, {None: "100% Cotton"}),
+    ("Marla Party Maxi Dress", "Marla", WOMEN, DRESSES, {"Occasion": "Party"}),
+    ("Marla Summer Mini Dress", "Marla", WOMEN, DRESSES, {"Occasion": "Beach"}),
+    ("Anvi Festive Women's Kurta", "Anvi", WOMEN, KURTAS, {"Occasion": "Festive, Party"}),
+    ("Kurta", "Anvi", WOMEN, KURTAS, {"Fabric": "Linen"}),
+    ("Bolt Slim Fit Men's Shirt", "Bolt", MEN, SHIRTS, {"Fabric": "Denim"}),
+    ("Bolt Slim Fit Men's Skirt Liner", "Bolt", MEN, SHIRTS, {"Fabric": "Linen"}),
+    ("Oriel T-Shirt", "Oriel", MEN, None, {"Fabric": "Jersey"}),
+    ("Solo Scarf", "Solo", None, None, {}),
+]
+
+
+def product_id(number: int) -> str:
+    return sha256(str(number).encode()).hexdigest()[:32]
+
+
+def product_frame() -> pl.DataFrame:
+    rows = [
+        {
+            "product_id": product_id(number),
+            "name": name,
+            "brand": brand,
+            "description": f"A fine piece by {brand}." if number % 2 else None,
+            "description_keywords": ["fine", "piece"],
+            "categories": [level for level in ("Clothing", category, subcategory) if level],
+            "department": "Clothing",
+            "category": category,
+            "subcategory": subcategory,
+            "attributes": [{"name": key, "value": value} for key, value in attributes.items()],
+            "image_urls": [],
+            "retail_price": 999.0,
+            "discounted_price": None,
+            "source_row": number + 1,
+            "content_hash": sha256(name.encode()).hexdigest(),
+        }
+        for number, (name, brand, category, subcategory, attributes) in enumerate(ROWS)
+    ]
+    overrides: dict[str, Any] = {
+        "description_keywords": pl.List(pl.String),
+        "attributes": pl.List(pl.Struct({"name": pl.String, "value": pl.String})),
+        "image_urls": pl.List(pl.String),
+        "discounted_price": pl.Float64,
+        "source_row": pl.UInt32,
+    }
+    return pl.DataFrame(rows, schema_overrides=overrides)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("index") / "catalog_index"
+
+
+@pytest.fixture(scope="module")
+def summary(folder: Path) -> IndexSummary:
+    return build_index(product_frame(), folder)
+
+
+@pytest.fixture(scope="module")
+def index(folder: Path, summary: IndexSummary) -> CatalogIndex:
+    assert summary.products
+    return CatalogIndex.open(folder)
+
+
+def ids(rows: list[dict[str, Any]]) -> list[str]:
+    return [row["product_id"] for row in rows]
+
+
+def test_summary_counts_products_and_names(summary: IndexSummary, folder: Path) -> None:
+    assert summary.products == len(ROWS)
+    assert summary.distinct_names == len(ROWS) - 1
+    assert summary.dimensions == DIMENSIONS
+    assert summary.size_bytes > 0
+    assert not folder.with_name("catalog_index.partial").exists()
+
+
+def test_product_is_the_whole_row(index: CatalogIndex) -> None:
+    for row in product_frame().iter_rows(named=True):
+        assert index.product(row["product_id"]) == row
+    assert index.product("no such id") is None
+    assert index.product("x' OR '1'='1") is None
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What is the fabric of {name} (item {code})?",
+        "What is the fabric of item {code}?",
+        "item #{CODE} please",
+        "Tell me about {id}.",
+        "Is {code} any good?",
+    ],
+)
+def test_item_code_or_id_wins_over_the_name(index: CatalogIndex, question: str) -> None:
+    for number in (0, 1, 9):
+        wanted = product_id(number)
+        code = wanted[:8]
+        query = question.format(name=ROWS[5][0], code=code, CODE=code.upper(), id=wanted)
+        found = index.search(query)
+        if any(map(str.isdigit, code)):
+            assert (found[0]["product_id"], found[0]["match"]) == (wanted, "item")
+        assert len(found) == 2
+
+
+def test_every_name_in_a_question_finds_its_product(index: CatalogIndex) -> None:
+    names = [name for name, *_ in ROWS]
+    found = index.search_many([f"What is the fabric of {name}?" for name in names])
+    for number, rows in enumerate(found):
+        same = [product_id(n) for n, name in enumerate(names) if name == names[number]]
+        if names[number] == "Kurta":  # A word of other names, so no name by itself.
+            assert rows[0]["match"] == "hybrid"
+        else:
+            assert sorted(ids(rows[: len(same)])) == sorted(same)
+            assert rows[0]["match"] == "name"
+
+
+def test_products_of_one_name_are_ranked_by_the_question(index: CatalogIndex) -> None:
+    question = "Is there a {} Zed Casual Sleeveless Printed Womens top?"
+    assert ids(index.search(question.format("cotton")))[0] == product_id(0)
+    assert ids(index.search(question.format("rayon")))[0] == product_id(1)
+
+
+def test_two_names_in_one_question_both_come_back(index: CatalogIndex) -> None:
+    found = index.search(
+        "Compare the Marla Party Maxi Dress with the bolt slim fit men\u2019s shirt"
+    )
+    assert ids(found) == [product_id(5), product_id(9)]
+
+
+@pytest.mark.parametrize(
+    ("question", "number"),
+    [
+        ("fabric of marla sumer mini dress", 6),
+        ("fabric of Marla Summer Mini Drses?", 6),
+        ("What is Zed Casul Full Sleeve Prinnted Women's Top made of?", 2),
+        ("the oriel tshirt", 11),
+        ("the anvi festivve womens kurta", 7),
+    ],
+)
+def test_a_name_with_typos_is_found(index: CatalogIndex, question: str, number: int) -> None:
+    first = index.search(question)[0]
+    assert (first["product_id"], first["match"]) == (product_id(number), "typo")
+    assert 0.8 < first["score"] < 1.0
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What is the fabric of Bolt Slim Fit Men's Skirt?",  # not a misspelt Shirt
+        "What is the fabric of Zorvex Casual Sleeveless Printed Women's Top?",
+        "What is the fabric of Zed Casual Half Sleeve Printed Women's Top?",
+    ],
+)
+def test_a_name_that_is_not_in_the_catalog_is_no_typo(index: CatalogIndex, question: str) -> None:
+    assert index.search(question)[0]["match"] == "hybrid"
+
+
+def test_meaning_is_found_where_no_word_agrees(index: CatalogIndex) -> None:
+    found = index.search("gown for an evening celebration", k=3)
+    assert product_id(5) in ids(found)
+    assert {row["match"] for row in found} == {"hybrid"}
+    assert all(0.0 < row["score"] <= 1.0 for row in found)
+
+
+@pytest.mark.parametrize("query", ["", " ", "?!", "\ud800", "the", "kurta", "Solo Scarf"])
+@pytest.mark.parametrize("k", [1, 2, 5, len(ROWS), len(ROWS) + 5])
+def test_search_returns_k_products_where_there_are_k(
+    index: CatalogIndex, query: str, k: int
+) -> None:
+    found = ids(index.search(query, k))
+    assert len(found) == len(set(found)) == min(k, len(ROWS))
+
+
+def test_search_many_agrees_with_search(index: CatalogIndex) -> None:
+    queries = ["party wear", "Solo Scarf", "", "something in denim", f"item {product_id(3)[:8]}"]
+    assert index.search_many(queries, 3) == [index.search(query, 3) for query in queries]
+    assert index.search_many([]) == []
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.text(max_size=60)
+    | st.text("()\"+-*?:~^\\/'& ANDORNOT", max_size=40)
+    | st.sampled_from([name for name, *_ in ROWS]).flatmap(
+        lambda name: st.text(max_size=8).map(lambda text: f'{text}("{name} +{text}')
+    )
+)
+def test_no_query_raises(index: CatalogIndex, query: str) -> None:
+    assert len(index.search(query)) == 2
+
+
+def test_a_very_long_query_is_cut(index: CatalogIndex) -> None:
+    assert len(index.search("Marla Party Maxi Dress " + "blue denim " * 100_000)) == 2
+
+
+def test_two_builds_answer_alike(index: CatalogIndex, tmp_path: Path) -> None:
+    shuffled = product_frame().sample(fraction=1.0, shuffle=True, seed=3)
+    build_index(shuffled, tmp_path / "again")
+    again = CatalogIndex.open(tmp_path / "again")
+    queries = ["women", "a top", "cotton", "linen for men", "Zed Casual Sleeveless Printed Top"]
+    assert again.search_many(queries, 5) == index.search_many(queries, 5)
+    assert again.alternatives(product_id(0), 3) == index.alternatives(product_id(0), 3)
+
+
+def test_alternatives_share_the_subcategory_and_prefer_other_names(index: CatalogIndex) -> None:
+    found = index.alternatives(product_id(0), k=4)
+    assert {row["subcategory"] for row in found} == {TOPS}
+    assert product_id(0) not in ids(found)
+    assert ids(found)[-1] == product_id(1)  # the same name comes last
+    assert {row["match"] for row in found} == {"alternative"}
+
+
+def test_alternatives_fall_back_to_the_category(index: CatalogIndex) -> None:
+    found = index.alternatives(product_id(11), k=2)
+    assert {row["category"] for row in found} == {MEN}
+    assert index.alternatives(product_id(12)) == []
+
+
+def test_complements_are_of_other_subcategories_of_the_audience(index: CatalogIndex) -> None:
+    found = index.complements(product_id(3), k=2)
+    assert {row["category"] for row in found} == {WOMEN}
+    assert {row["subcategory"] for row in found} == {DRESSES, KURTAS}
+    assert {product_id(5), product_id(7)} == set(ids(found))  # both for parties
+    assert index.complements(product_id(11)) == []
+    assert index.complements(product_id(12)) == []
+
+
+def test_suggestions_for_an_unknown_product_are_refused(index: CatalogIndex) -> None:
+    with pytest.raises(CatalogIndexError, match="has no product"):
+        index.alternatives("x'y")
+    with pytest.raises(CatalogIndexError, match="has no product"):
+        index.complements("")
+
+
+def test_opening_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CatalogIndexError, match="holds no catalog index"):
+        CatalogIndex.open(tmp_path)
+
+
+def test_products_that_cannot_be_indexed_are_refused(tmp_path: Path) -> None:
+    frame = product_frame()
+    with pytest.raises(CatalogIndexError, match="no products"):
+        build_index(frame.clear(), tmp_path / "i")
+    with pytest.raises(CatalogIndexError, match="lack the columns brand, attributes"):
+        build_index(frame.drop("brand", "attributes"), tmp_path / "i")
+    with pytest.raises(CatalogIndexError, match=f"{product_id(0)} more than once"):
+        build_index(pl.concat([frame, frame.head(1)]), tmp_path / "i")
+    assert not (tmp_path / "i").exists()
+
+
+def test_a_rebuild_replaces_the_index(tmp_path: Path) -> None:
+    (tmp_path / "i.partial").mkdir()
+    (tmp_path / "i.partial" / "left by a killed build").touch()
+    build_index(product_frame(), tmp_path / "i")
+    assert build_index(product_frame().head(3), tmp_path / "i").products == 3
+    assert len(CatalogIndex.open(tmp_path / "i")) == 3
+
+
+def test_named_products_are_found_without_torch(index: CatalogIndex) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from retail_assistant.catalog.index import CatalogIndex\n"
+        "index = CatalogIndex.open(Path(sys.argv[1]))\n"
+        "queries = ['Solo Scarf', 'marla sumer mini dress', 'item ' + sys.argv[2], '']\n"
+        "print([rows[0]['match'] for rows in index.search_many(queries)])\n"
+        "index.alternatives(sys.argv[2]), index.complements(sys.argv[2])\n"
+        "print(sorted({'torch', 'transformers', 'sentence_transformers'} & set(sys.modules)))\n"
+    )
+    command = [sys.executable, "-c", code, str(index.folder), product_id(0)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.splitlines() == ["['name', 'typo', 'item', 'fill']", "[]"]
+
+
+def test_vectors_have_unit_length() -> None:
+    vectors = embed(["a red dress", "a red dress", "steel bolts", "\ud800", ""])
+    assert vectors.shape == (5, DIMENSIONS)
+    assert abs((vectors**2).sum(axis=1) - 1.0).max() < 1e-5
+    assert (vectors[0] == vectors[1]).all()
+    assert embed([]).shape == (0, DIMENSIONS)
+
+
+def test_embedding_asks_the_network_for_nothing() -> None:
+    code = (
+        "import sys\n"
+        "asked = []\n"
+        "wanted = ('socket.connect', 'socket.getaddrinfo')\n"
+        "sys.addaudithook(lambda event, args: event in wanted and asked.append(args[1]))\n"
+        "from retail_assistant.catalog.embedding import embed\n"
+        "print(embed(['a red dress']).shape, asked)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=180
+    )
+    assert done.stdout == f"(1, {DIMENSIONS}) []\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("Women\u2019s T-Shirt", "women t shirt"),
+        ("MENS  top & kids' cap", "men top and kid cap"),
+        ("\uff46\uff55\uff4c\uff4c width\u00a0name", "full width name"),
+        ("Girl's A-line Dress (Pink, 3/4)", "girl a line dress pink 3 4"),
+        ("!?", ""),
+    ],
+)
+def test_normalise(text: str, key: str) -> None:
+    assert normalise(text) == key

@@ -1,0 +1,31 @@
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retail_assistant.catalog.keywords import keywords, stop_words
+
+
+def of(text: str | None) -> list[str]:
+    frame = pl.DataFrame({"text": [text]}, schema={"text": pl.String})
+    return frame.select(keywords(pl.col("text"))).item().to_list()
+
+
+def test_lower_case_lemmas_in_order_once_without_stop_words_and_punctuation() -> None:
+    found = of("The women's T-Shirts, and WOMEN\u2019S dresses: made of Cotton (100%) dresses!")
+    assert found == ["woman", "t-shirt", "dress", "cotton", "100"]
+
+
+def test_no_text_has_no_keywords() -> None:
+    assert of(None) == of("") == of("the of and !!!") == []
+
+
+def test_stop_words_are_spacys() -> None:
+    assert len(stop_words()) == 326
+    assert {"the", "of", "not"} <= stop_words()
+
+
+@given(st.text())
+def test_any_text_gives_distinct_lower_case_words(text: str) -> None:
+    found = of(text)
+    assert len(found) == len(set(found))
+    assert all(word and word not in stop_words() for word in found)

@@ -1,0 +1,137 @@
+from pathlib import Path
+from time import process_time
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retail_assistant.catalog.source import read_catalog
+from retail_assistant.catalog.specifications import parsed_specifications, plain_text
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
+SYNTAX = st.lists(
+    st.one_of(
+        st.sampled_from(
+            ['"key"=>', '"value"=>', '"', "{", "}, {", "]", "nil", "\\", "&", "<b", ">"]
+        ),
+        TEXT,
+    ),
+    max_size=20,
+).map("".join)
+WORDS = st.text("abcXYZ019 '.,:;%-/", min_size=1, max_size=30).map(
+    lambda text: " ".join(text.split())
+)
+
+
+def parsed(text: str | None) -> list[tuple[str | None, str]]:
+    frame = pl.DataFrame({"text": [text]}, schema={"text": pl.String})
+    entries = frame.select(parsed_specifications(pl.col("text"))).item().to_list()
+    return [(entry["name"], entry["value"]) for entry in entries]
+
+
+def plain(text: str | None) -> str | None:
+    frame = pl.DataFrame({"text": [text]}, schema={"text": pl.String})
+    return frame.select(plain_text(pl.col("text"))).item()
+
+
+@pytest.mark.parametrize(
+    ("text", "attributes"),
+    [
+        ('{"product_specification"=>[{"key"=>"A", "value"=>"B"}, {"value"=>"C"}]}', "A=B|C"),
+        ('{"product_specification"=>{"key"=>"A", "value"=>"B"}}', "A=B"),
+        (
+            '{"product_specification"=>{"key"=>"A", "value"=>"B"}, {"key"=>"C", "value"=>"D"}',
+            "A=B|C=D",
+        ),
+        ('[{"key"=>nil, "value"=>"B"}, {"key"=>"C", "value"=>nil}, {"value"=>""}]', "B"),
+        ('{"product_specification"=>nil}', ""),
+        ('[{"key"=>"A", "value"=>"B"}, {"key"=>"C", "val', "A=B"),
+        ('[{"key"=>"A", "value"=>"B"}, {"k', "A=B"),
+        ('[{"key"=>"A", "value"=>"cut of', "A=cut of"),
+        ('[{"key"=>"Heel", "value"=>"3" heel"}, {"value"=>"x}"}]', 'Heel=3" heel|x}'),
+        (
+            r'[{"key"=>"Dia", "value"=>"3\", high 4\""}, {"key"=>"A", "value"=>"B"}]',
+            'Dia=3", high 4"|A=B',
+        ),
+        (r'[{"key"=>"A", "value"=>"caf\u00e9 \\ bar"}]', "A=café \\ bar"),
+        ('[{"key" => "A" , "value" => "B" }]', "A=B"),
+        ('[{"key"=>"A &amp; B", "value"=>"Women&amp;#39;s <b>top</b>"}]', "A & B=Women's top"),
+        ('"value"=>Cotton}', "Cotton"),
+        ("no specification at all", ""),
+        ("", ""),
+    ],
+)
+def test_reads_what_the_public_data_holds(text: str, attributes: str) -> None:
+    found = "|".join(value if name is None else f"{name}={value}" for name, value in parsed(text))
+    assert found == attributes
+
+
+def test_a_missing_specification_is_an_empty_list() -> None:
+    assert parsed(None) == []
+
+
+@given(st.lists(st.tuples(st.none() | WORDS, WORDS).filter(lambda e: e[0] != "" and e[1] != "")))
+def test_every_well_formed_entry_comes_back(entries: list[tuple[str | None, str]]) -> None:
+    written = ", ".join(
+        f'{{"value"=>"{value}"}}' if name is None else f'{{"key"=>"{name}", "value"=>"{value}"}}'
+        for name, value in entries
+    )
+    assert parsed(f'{{"product_specification"=>[{written}]}}') == entries
+
+
+@given(SYNTAX)
+def test_no_text_is_refused(text: str) -> None:
+    for name, value in parsed(text):
+        assert value == plain(value)
+        assert name is None or name == plain(name)
+
+
+@given(TEXT)
+def test_plain_text_is_one_clean_line(text: str) -> None:
+    found = plain(text)
+    assert found is None or (found == found.strip() and found != "" and "\n" not in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Women&#39;s &quot;top&quot; &amp;amp; more", 'Women\'s "top" & more'),
+        ("<p>One</p><br/>two<script>alert(1)</script><!-- x -->", "One two"),
+        ("&lt;img src=x onerror=alert(1)&gt; shirt", "shirt"),
+        ("Tees & Co, R&D, size < 3 and > 1", "Tees & Co, R&D, size < 3 and > 1"),
+        ("Womenâ€™s CafÃ©", "Women\u2019s Café"),
+        ("Crème brûlée Â", "Crème brûlée Â"),
+        ("a\u200b\ufeffb\u00a0 \tc\x00d", "ab c d"),
+        ("Cafe\u0301 Polo™", "Café Polo™"),
+        (" \u200b\n", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_plain_text(text: str | None, expected: str | None) -> None:
+    assert plain(text) == expected
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["<script>", "<!--", "<a", "&amp;", '"key"=>', '"value"=>"', "\\", "Â\x80", "<style>-->"],
+)
+def test_hostile_repetition_takes_linear_time(unit: str) -> None:
+    start = process_time()
+    plain(unit * 50_000)
+    parsed(unit * 50_000)
+    assert process_time() - start < 5
+
+
+def test_no_real_entry_is_lost(real_catalog: Path) -> None:
+    """The 999 rows hold 11,991 values, of which 715 have no key (two stand outside brackets)."""
+    text = pl.col("product_specifications")
+    rows = read_catalog(str(real_catalog)).select(
+        text.str.count_matches('"value"=>"').fill_null(0).alias("written"),
+        parsed_specifications(text).alias("attributes"),
+    )
+    rows = rows.collect()
+    assert rows["attributes"].list.len().to_list() == rows["written"].to_list()
+    entries = rows["attributes"].explode().drop_nulls().struct.unnest()
+    assert (entries.height, entries["name"].null_count()) == (11_991, 715)

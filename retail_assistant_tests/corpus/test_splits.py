@@ -1,0 +1,145 @@
+"""Splits keep near duplicates together and stay put when the catalog changes elsewhere."""
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from retail_assistant.corpus.splits import (
+    near_duplicate_clusters,
+    sample_products,
+    split_products,
+)
+
+LOOKS = [("Fabric", "Cotton"), ("Neck", "Round Neck"), ("Sleeve", "Half Sleeve"), ("Fit", "Slim")]
+
+
+def _cluster_sizes(clusters: pl.DataFrame) -> list[int]:
+    return sorted(clusters["cluster_id"].value_counts()["count"].to_list())
+
+
+def _some_products(product, count, subcategories=("Tops",)):
+    return [
+        product(
+            number,
+            f"Brand{number} Item{number}",
+            [("Fabric", f"Weave {number}")],
+            subcategory=subcategories[number % len(subcategories)],
+        )
+        for number in range(1, count + 1)
+    ]
+
+
+def test_identical_names_are_one_cluster_whatever_their_attributes(product, products_frame):
+    rows = [
+        product(3, "Zed Top", [("Fabric", "Cotton")]),
+        product(1, "ZED  top!", [("Fabric", "Silk"), ("Neck", "Boat")]),
+        product(2, "Zed Dress", [("Fabric", "Cotton")]),
+    ]
+    clusters = near_duplicate_clusters(products_frame(rows))
+    by_id = dict(clusters.iter_rows())
+    assert by_id[rows[0]["product_id"]] == by_id[rows[1]["product_id"]] == rows[1]["product_id"]
+    assert by_id[rows[2]["product_id"]] == rows[2]["product_id"]
+
+
+def test_nearly_equal_names_and_attributes_are_one_cluster(product, products_frame):
+    rows = [
+        product(1, "Zed Casual Printed Women's Top", [*LOOKS, ("Color", "Red")]),
+        product(2, "Zed Casual Printed Women's Top -", LOOKS),
+        product(3, "Zed Casual Printed Women's Top New", LOOKS),
+        product(4, "Quill Party Solid Men's Shirt", LOOKS),
+    ]
+    assert _cluster_sizes(near_duplicate_clusters(products_frame(rows))) == [1, 3]
+
+
+def test_a_product_without_attributes_is_its_own_cluster(product, products_frame):
+    clusters = near_duplicate_clusters(products_frame([product(1, "Zed"), product(2, "Quill")]))
+    assert _cluster_sizes(clusters) == [1, 1]
+
+
+def test_an_empty_assortment_has_no_splits(products_frame):
+    assert split_products(products_frame([]), seed=0).columns == [
+        "product_id",
+        "cluster_id",
+        "split",
+    ]
+
+
+def test_clusters_stay_whole_and_every_product_has_a_side(embedded_assortment, embedded_splits):
+    assert embedded_splits["product_id"].sort().equals(embedded_assortment["product_id"].sort())
+    sides = embedded_splits.group_by("cluster_id").agg(pl.col("split").n_unique())
+    assert sides["split"].max() == 1
+    names = embedded_assortment.join(embedded_splits, on="product_id").group_by("name")
+    assert names.agg(pl.col("split").n_unique())["split"].max() == 1
+
+
+def test_sides_depend_on_the_seed_and_are_shared_out_as_asked(product, products_frame):
+    products = products_frame(_some_products(product, 600))
+    first, second = split_products(products, seed=1), split_products(products, seed=2)
+    assert not first.equals(second)
+    counts = dict(first["split"].value_counts().iter_rows())
+    assert 440 < counts["train"] < 520
+    assert 35 < counts["test"] < 90
+
+
+def test_a_product_keeps_its_side_when_others_come_or_go(embedded_assortment, embedded_splits):
+    fewer = split_products(embedded_assortment.sample(fraction=0.7, seed=3), seed=0)
+    single = embedded_splits.group_by("cluster_id").len().filter(len=1)
+    both = fewer.join(embedded_splits, on="product_id").join(single, on="cluster_id")
+    assert both.height > 100
+    assert both["split"].equals(both["split_right"])
+
+
+def test_row_order_does_not_matter(embedded_assortment, embedded_splits):
+    shuffled = embedded_assortment.sample(fraction=1, shuffle=True, seed=5)
+    assert_frame_equal(split_products(shuffled, seed=0), embedded_splits)
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.9, 0.2, -0.1), (0.5, 0.2, 0.2)])
+def test_wrong_shares_are_refused(product, products_frame, shares):
+    with pytest.raises(ValueError, match="must be three non-negative numbers"):
+        split_products(products_frame([product(1, "Zed")]), seed=0, shares=shares)
+
+
+def test_a_sample_has_the_numbers_asked_for(embedded_assortment, embedded_splits):
+    sample = sample_products(embedded_assortment, embedded_splits, train=50, evaluation=30, seed=0)
+    assert sample.columns == embedded_assortment.columns
+    counts = dict(sample.join(embedded_splits, on="product_id")["split"].value_counts().iter_rows())
+    assert counts == {"train": 50, "validation": 5, "test": 30}
+    assert sample["product_id"].is_sorted()
+
+
+def test_a_sample_of_all_is_all(embedded_assortment, embedded_splits):
+    sample = sample_products(
+        embedded_assortment, embedded_splits, train=None, evaluation=None, seed=0
+    )
+    assert_frame_equal(sample, embedded_assortment.sort("product_id"))
+
+
+def test_a_sample_takes_what_is_there_and_refuses_negative_counts(
+    embedded_assortment, embedded_splits
+):
+    sample = sample_products(
+        embedded_assortment, embedded_splits, train=0, evaluation=10_000, seed=0
+    )
+    counts = dict(sample.join(embedded_splits, on="product_id")["split"].value_counts().iter_rows())
+    tests = embedded_splits.filter(split="test").height
+    assert counts == {"validation": 4, "test": tests}
+    with pytest.raises(ValueError, match="train=-1"):
+        sample_products(embedded_assortment, embedded_splits, train=-1, evaluation=1, seed=0)
+
+
+def test_a_sample_is_stratified_by_subcategory(product, products_frame):
+    products = products_frame(_some_products(product, 400, ("Tops", "Tops", "Tops", "Dresses")))
+    splits = split_products(products, seed=0, shares=(1, 0, 0))
+    sample = sample_products(products, splits, train=40, evaluation=0, seed=0)
+    counts = dict(sample["subcategory"].value_counts().iter_rows())
+    assert counts == {"Tops": 30, "Dresses": 10}
+
+
+def test_a_sample_prefers_different_products_over_duplicates(product, products_frame):
+    rows = [product(n, f"Same {n % 5}", [("Fabric", f"Weave {n}")]) for n in range(50)]
+    products = products_frame(rows)
+    splits = split_products(products, seed=0, shares=(1, 0, 0))
+    few = sample_products(products, splits, train=5, evaluation=0, seed=0)
+    assert few["name"].n_unique() == 5
+    assert sample_products(products, splits, train=20, evaluation=0, seed=0).height == 20
