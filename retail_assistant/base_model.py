@@ -4,6 +4,7 @@
 stage reads, whatever the source: a Python wheel, a local folder, or a hub.
 """
 
+import math
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -150,11 +151,8 @@ def read_facts(name: str, revision: str, licence: str, folder: Path) -> BaseMode
     parameters = 0
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as tensors:
-            for key in tensors.keys():
-                size = 1
-                for length in tensors.get_slice(key).get_shape():
-                    size *= length
-                parameters += size
+            names = tensors.keys()
+            parameters += sum(math.prod(tensors.get_slice(name).get_shape()) for name in names)
     text_config = config.get_text_config()
     return BaseModelFacts(
         name=name,

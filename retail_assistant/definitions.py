@@ -12,5 +12,6 @@ from retail_assistant.settings import get_settings
 def defs() -> dg.Definitions:
     """Everything that the Dagster UI shows."""
     return dg.Definitions.merge(
-        dg.load_from_defs_folder(path_within_project=Path(__file__).parent), dg.Definitions(**resources_for(get_settings()))
+        dg.load_from_defs_folder(path_within_project=Path(__file__).parent),
+        dg.Definitions(**resources_for(get_settings())),
     )

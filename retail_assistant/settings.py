@@ -17,7 +17,7 @@ class SettingsError(ValueError):
 
 
 class Settings(BaseSettings):
-    """Read from environment variables with the prefix `RETAIL_`; a wrong value is refused at load."""
+    """Read from environment variables `RETAIL_…`; a wrong value is refused at load."""
 
     model_config = SettingsConfigDict(env_prefix="RETAIL_", extra="ignore", frozen=True)
 
@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     )
     base_model: str = Field(
         default="smollm2-135m-instruct",
-        description="The model that is fine-tuned: `smollm2-135m-instruct` (comes as a Python wheel),"
+        description="The model that is fine-tuned: `smollm2-135m-instruct` (comes as a wheel),"
         " a folder with safetensors, or a hub name such as google/gemma-2-9b-it.",
     )
     generator: Literal["template"] = Field(
@@ -57,17 +57,20 @@ class Settings(BaseSettings):
         default=SHIPPED_STUDIES, description="The folder of study files (*.yaml)."
     )
     train_products: int | None = Field(
-        default=50,
+        default=45,
         ge=2,
         description="How many training products dialogues are generated for; `all` for no limit."
         " The draw is stratified by subcategory, in hash order.",
     )
     evaluation_products: int | None = Field(
-        default=30, ge=2, description="How many unseen products are asked about; `all` for no limit."
+        default=30,
+        ge=2,
+        description="How many unseen products are asked about; `all` for no limit.",
     )
     seed: int = Field(default=7, ge=0, description="Seed of splits, dialogues and intervals.")
     refresh_schedule: str = Field(
-        default="0 * * * *", description="Cron schedule of the catalog refresh (UTC); starts stopped."
+        default="0 * * * *",
+        description="Cron schedule of the catalog refresh (UTC); starts stopped.",
     )
 
     @field_validator("train_products", "evaluation_products", mode="before")
@@ -87,7 +90,7 @@ class Settings(BaseSettings):
         """The storage folder, absolute (relative settings count from the working folder)."""
         if "://" in self.storage_uri:
             raise SettingsError(
-                f"RETAIL_STORAGE_URI={self.storage_uri}: only a local folder is allowed in this version"
+                f"RETAIL_STORAGE_URI={self.storage_uri}: allowed in this version: a local folder"
             )
         return Path(self.storage_uri).expanduser().resolve()
 

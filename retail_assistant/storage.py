@@ -70,7 +70,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -100,7 +100,7 @@ class TableStore:
             frame.write_parquet(temporary, compression="zstd")
             digest = file_sha256(temporary)
             path = folder / f"{digest[:20]}.parquet"
-            os.replace(temporary, path)
+            temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 import polars as pl
 
@@ -44,19 +44,40 @@ def catalog_version(uri: str) -> str:
     ``sha256:<hex>`` of the bytes; for gs:// ``gcs:<generation>-<md5>`` from the object's metadata,
     so that observing a large catalog does not download it. Raises CatalogError when it is absent.
     """
-    if uri.startswith(("gs://", "gcs://")):
-        import fsspec
-
-        filesystem, path = fsspec.core.url_to_fs(uri)
-        info = _found(uri, lambda: filesystem.info(path))
-        return f"gcs:{info.get('generation')}-{info.get('md5Hash')}"
     import hashlib
 
+    if uri.startswith(("gs://", "gcs://")):
+        return _gcs_version(uri)
     digest = hashlib.sha256()
-    with _local_copy(uri).open("rb") as file:
+    with _opened(uri) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return f"sha256:{digest.hexdigest()}"
+
+
+def _gcs_version(uri: str) -> str:
+    filesystem, path = _remote(uri)
+    filesystem.invalidate_cache()
+    info = _found(uri, lambda: filesystem.info(path))
+    if info.get("type") == "directory":
+        raise CatalogError(f"catalog {uri} is a folder; {ALLOWED}")
+    # A composed object has no md5; its generation still changes with every write.
+    return f"gcs:{info['generation']}-{info.get('md5Hash', '')}"
+
+
+def _opened(uri: str) -> BinaryIO:
+    if _is_remote(uri):
+        filesystem, path = _remote(uri)
+        return cast(BinaryIO, _found(uri, lambda: filesystem.open(path, "rb")))
+    return _local_copy(uri).open("rb")
+
+
+def _remote(uri: str) -> tuple[Any, str]:
+    """Return fsspec's filesystem for ``uri`` and the path in it."""
+    import fsspec
+
+    filesystem, path = _found(uri, lambda: fsspec.core.url_to_fs(uri))
+    return filesystem, str(path)
 
 
 def _scanner(uri: str) -> Callable[[str], pl.LazyFrame]:
@@ -144,12 +165,22 @@ def _local_copy(uri: str) -> Path:
 
 
 def _downloaded(uri: str) -> Path:
-    import fsspec
+    """Copy a remote file to a folder of its own that lives as long as this process.
 
-    # `same_names` keeps the ending, by which polars tells compressed files from plain ones.
-    options = {"simplecache": {"same_names": True}}
-    local = _found(uri, lambda: fsspec.open_local(f"simplecache::{uri}", **options))
-    return Path(str(local))
+    Not fsspec's simplecache: that hands out its first copy for ever, also when the remote file has
+    changed. The frame is lazy, so the copy must outlive this call.
+    """
+    import atexit
+    import shutil
+    import tempfile
+
+    filesystem, path = _remote(uri)
+    folder = Path(tempfile.mkdtemp(prefix="retail-catalog-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    # The ending stays, by which polars tells compressed files from plain ones.
+    local = folder / path.rsplit("/", 1)[-1]
+    _found(uri, lambda: filesystem.get_file(path, str(local)))
+    return local
 
 
 def _found(uri: str, look: Callable[[], Any]) -> Any:
@@ -157,6 +188,6 @@ def _found(uri: str, look: Callable[[], Any]) -> Any:
         return look()
     except FileNotFoundError as error:
         raise CatalogError(f"catalog {uri} was not found; {ALLOWED}") from error
-    except (ImportError, OSError, ValueError) as error:
-        cause = str(error).strip() or repr(error)
+    except Exception as error:  # each remote file system has errors of its own, none shared
+        cause = " ".join(str(error).split()) or repr(error)
         raise CatalogError(f"catalog {uri} cannot be opened ({cause[:200]}); {ALLOWED}") from error

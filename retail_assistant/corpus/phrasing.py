@@ -78,17 +78,10 @@ COMPLEMENT_QUESTIONS = _phrasings(
     "Could you suggest something to combine with {reference}?",
 )
 
-ATTRIBUTE_ANSWERS = _phrasings(
-    "attribute-answer",
-    "The {attribute} of {reference} {verb} {value}.",
-    "According to our catalog, the {attribute} of {reference} {verb} {value}.",
-    "For {reference}, the {attribute} {verb} {value}.",
-)
-AUDIENCE_ANSWERS = _phrasings(
-    "audience-answer",
-    "{reference} is for: {value}.",
-    "According to our catalog, {reference} is for: {value}.",
-)
+# Questions vary, answers do not: a small model would spend its few steps on guessing which of
+# several equal openings comes next.
+ATTRIBUTE_ANSWERS = _phrasings("attribute-answer", "The {attribute} of {reference} {verb} {value}.")
+AUDIENCE_ANSWERS = _phrasings("audience-answer", "{reference} is for: {value}.")
 UNKNOWN_PRODUCT_ANSWER = "I could not find {reference} in our catalog, so I cannot say."
 UNKNOWN_ATTRIBUTE_ANSWER = "The catalog does not say what the {attribute} of {reference} {verb}."
 UNKNOWN_AUDIENCE_ANSWER = "The catalog does not say who {reference} is for."

@@ -54,7 +54,7 @@ class TemplateGenerator(BaseModel):
         description="phrasings of each fact in training; one more is held out for recall",
     )
     training_mix: Mix = Field(
-        Mix(unanswerable=0.12, overview=0.08, alternative=0.06, complement=0.06),
+        Mix(unanswerable=0.4, overview=0.08, alternative=0.05, complement=0.05),
         description="other questions for each attribute question, in train and validation",
     )
     evaluation_mix: Mix = Field(

@@ -23,12 +23,21 @@ observe_catalog = dg.define_asset_job(
     dg.AssetSelection.assets("raw_catalog"),
     description="Look whether the retailer's file has changed.",
 )
-# EV
+answer_baselines = dg.define_asset_job(
+    "answer_baselines",
+    dg.AssetSelection.assets("baseline_predictions"),
+    description="The untouched model's answers.",
+)
 train_and_evaluate = dg.define_asset_job(
     "train_and_evaluate",
-    dg.AssetSelection.assets("adapter"),
+    dg.AssetSelection.assets("adapter", "predictions", "evaluation_report"),
     partitions_def=job_partitions,
     description="One hyperparameter job: adapter, answers, scores.",
+)
+compare_and_promote = dg.define_asset_job(
+    "compare_and_promote",
+    dg.AssetSelection.assets("model_comparison", "champion"),
+    description="All evaluated jobs side by side; the best one promoted.",
 )
 catalog_refresh = dg.ScheduleDefinition(
     name="catalog_refresh",

@@ -1,5 +1,7 @@
 """The catalog stage: a retailer's file becomes clean products and a search index."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 import polars as pl
 
@@ -21,11 +23,23 @@ OWNERS = ["team:catalog"]
 MAX_NULL_BRANDS = 0.5
 
 
-@dg.observable_source_asset(group_name=GROUP, owners=OWNERS, kinds={"csv"})
-def raw_catalog() -> dg.ObserveResult:
-    """The retailer's file at `RETAIL_CATALOG_URI`, not ours to change: its version is observed."""
+@dg.multi_observable_source_asset(
+    specs=[
+        dg.AssetSpec(
+            "raw_catalog",
+            description="The retailer's file at `RETAIL_CATALOG_URI`. It is not ours to change:"
+            " its version is observed.",
+            group_name=GROUP,
+            owners=OWNERS,
+            kinds={"csv"},
+        )
+    ]
+)
+def observed_catalog() -> Iterator[dg.ObserveResult]:
+    """Look which version of the file is there."""
     uri = get_settings().catalog_uri
-    return dg.ObserveResult(
+    yield dg.ObserveResult(
+        asset_key="raw_catalog",
         data_version=dg.DataVersion(catalog_version(uri)),
         metadata={"uri": dg.MetadataValue.path(uri)},
     )
@@ -47,7 +61,7 @@ def raw_catalog() -> dg.ObserveResult:
             owners=OWNERS,
         ),
     },
-    deps=[raw_catalog],
+    deps=["raw_catalog"],
     group_name=GROUP,
     code_version="1",
 )
@@ -108,10 +122,11 @@ def every_row_is_accounted_for(
 ) -> dg.AssetCheckResult:
     """Each row of the file is a product or a rejected row, and none is both."""
     used = pl.concat([products["source_row"], rejected["source_row"]])
-    rows_in = int(used.max() or 0)
+    rows_in = used.len()
+    last_row = used.cast(pl.Int64).sort().to_list()[-1] if rows_in else 0
     return dg.AssetCheckResult(
-        passed=used.n_unique() == used.len() == rows_in,
-        metadata={"products": products.height, "rejected": rejected.height, "last_row": rows_in},
+        passed=used.n_unique() == rows_in == last_row,
+        metadata={"products": products.height, "rejected": rejected.height, "last_row": last_row},
     )
 
 
@@ -125,7 +140,7 @@ def product_ids_are_unique(products: pl.DataFrame) -> dg.AssetCheckResult:
 @dg.asset_check(asset="assortment")
 def brands_are_known(assortment: pl.DataFrame) -> dg.AssetCheckResult:
     """Most products name their brand."""
-    share = float(assortment["brand"].is_null().mean() or 0.0)
+    share = assortment["brand"].null_count() / max(1, assortment.height)
     return dg.AssetCheckResult(
         passed=share <= MAX_NULL_BRANDS,
         severity=dg.AssetCheckSeverity.WARN,

@@ -8,9 +8,9 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from retail_assistant.launch.spec import ArtefactRef
+from retail_assistant.launch.spec import ArtefactRef, read_artefact_ref, write_artefact_ref
 from retail_assistant.settings import get_settings
-from retail_assistant.storage import StorageError, TableRef, TableStore, write_atomically
+from retail_assistant.storage import TableRef, TableStore
 
 PREVIEW_ROWS = 5
 PREVIEW_CHARACTERS = 160
@@ -78,8 +78,7 @@ class StorageIOManager(dg.ConfigurableIOManager):
             path = TableStore(get_settings().storage).write(obj, name, partition).path
         else:
             path = obj.folder
-            pointer = _pointer(name, partition)
-            write_atomically(pointer, obj.model_dump_json())
+            write_artefact_ref(obj, get_settings().storage, name, partition)
         context.add_output_metadata({"path": dg.MetadataValue.path(str(path))})
 
     def load_input(self, context: dg.InputContext) -> pl.DataFrame | TableRef | ArtefactRef:
@@ -92,24 +91,6 @@ class StorageIOManager(dg.ConfigurableIOManager):
         name = context.asset_key.path[-1]
         wanted = context.dagster_type.typing_type
         if wanted is ArtefactRef:
-            return read_artefact_ref(name, partition)
+            return read_artefact_ref(get_settings().storage, name, partition)
         ref = TableStore(get_settings().storage).ref(name, partition)
         return ref if wanted is TableRef else ref.read()
-
-
-def _pointer(name: str, partition: str | None) -> Any:
-    folder = get_settings().storage / "artefacts" / name
-    return folder / f"{'latest' if partition is None else f'latest-{partition}'}.json"
-
-
-def read_artefact_ref(name: str, partition: str | None = None) -> ArtefactRef:
-    """The artefact that an asset (partition) refers to now.
-
-    Raises:
-        StorageError: it was never materialized.
-    """
-    pointer = _pointer(name, partition)
-    if not pointer.is_file():
-        of_partition = f" for {partition}" if partition else ""
-        raise StorageError(f"{name} does not exist{of_partition} yet; materialize it first")
-    return ArtefactRef.model_validate_json(pointer.read_text())

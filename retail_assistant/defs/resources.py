@@ -56,7 +56,7 @@ def artefact_result(ref: ArtefactRef, **metadata: Any) -> dg.MaterializeResult[A
     )
 
 
-@dg.logger(description="One line an event that a person wants to read.")
+@dg.logger(None, description="One line an event that a person wants to read.")
 def plain_console_logger(init_context: dg.InitLoggerContext) -> logging.Logger:
     """Assets' own words and failures, without Dagster's bookkeeping."""
     logger = logging.Logger("retail_assistant", level=logging.INFO)

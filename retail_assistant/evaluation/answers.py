@@ -329,7 +329,8 @@ def _is_unknown(
 
 _HIDDEN = "\u25a1"
 _BARE_ANSWER_WORDS = 3
-_COPULAS = frozenset({"is", "are", "was", "were", "be", "has", "have", "as"})
+_COPULAS = frozenset({"is", "are", "was", "were", "be"})
+_CLAIMING = _COPULAS | {"has", "have", "as"}
 _ARTICLES = frozenset({"a", "an", "the", "made", "of", "from", "in", "with", "for", "only", "also"})
 
 
@@ -390,7 +391,7 @@ def _claims(
     mentioned: set[int] = set()
     for i in free:
         if text.clauses[i] in mentioned and (
-            text.words[i - 1] in _COPULAS or ":" in text.gaps[i] or "=" in text.gaps[i]
+            text.words[i - 1] in _CLAIMING or ":" in text.gaps[i] or "=" in text.gaps[i]
         ):
             return True
         if text.words[i] in attribute:

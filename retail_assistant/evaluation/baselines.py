@@ -7,6 +7,9 @@ import polars as pl
 
 from retail_assistant.corpus.retrieval import SUGGESTIONS
 
+BASELINES = {"base/closed-book": "none", "base/grounded": "retrieved"}
+"""The untouched model, by how it is prompted."""
+BASELINE_OF_GROUNDING = {grounding: name for name, grounding in BASELINES.items()}
 VARIANT = "retrieval-only"
 CUT_OFF = 75
 

@@ -38,6 +38,10 @@ class Engine(Protocol):
         """One answer per conversation, in order."""
         ...
 
+    def stream(self, conversation: list[Message], max_tokens: int) -> Iterator[str]:
+        """One answer, piece by piece as it is written."""
+        ...
+
 
 @contextmanager
 def open_engine(
@@ -117,17 +121,20 @@ class _VllmEngine:
         self._adapter = adapter
         self.name = "vllm on " + ("cuda" if on_gpu else "cpu")
 
-    def answer(self, conversations: Sequence[list[Message]], max_tokens: int) -> list[Answer]:
-        from vllm import SamplingParams
+    def _lora(self) -> Any:
         from vllm.lora.request import LoRARequest
 
-        lora = LoRARequest("adapter", 1, str(self._adapter)) if self._adapter else None
+        return LoRARequest("adapter", 1, str(self._adapter)) if self._adapter else None
+
+    def answer(self, conversations: Sequence[list[Message]], max_tokens: int) -> list[Answer]:
+        from vllm import SamplingParams
+
         outputs = self._llm.chat(
             [list(conversation) for conversation in conversations],
             # None would take the model's own generation settings.
             SamplingParams(temperature=0.0, max_tokens=max_tokens),
             use_tqdm=False,
-            lora_request=lora,
+            lora_request=self._lora(),
         )
         return [
             Answer(
@@ -138,6 +145,26 @@ class _VllmEngine:
             )
             for output in outputs
         ]
+
+    def stream(self, conversation: list[Message], max_tokens: int) -> Iterator[str]:
+        from vllm import SamplingParams
+
+        text = self._llm.get_tokenizer().apply_chat_template(
+            conversation, tokenize=False, add_generation_prompt=True
+        )
+        engine = self._llm.llm_engine
+        engine.add_request(
+            "stream",
+            text,
+            SamplingParams(temperature=0.0, max_tokens=max_tokens),
+            lora_request=self._lora(),
+        )
+        written = 0
+        while engine.has_unfinished_requests():
+            for output in engine.step():
+                whole = output.outputs[0].text
+                yield whole[written:]
+                written = len(whole)
 
 
 def _rank_step(adapter: Path) -> int:
@@ -170,6 +197,21 @@ class _TransformersEngine:
         for start in range(0, len(conversations), self.batch):
             answers += self._answer_batch(conversations[start : start + self.batch], max_tokens)
         return answers
+
+    def stream(self, conversation: list[Message], max_tokens: int) -> Iterator[str]:
+        from threading import Thread
+
+        from transformers import TextIteratorStreamer
+
+        inputs = self._tokenizer.apply_chat_template(
+            conversation, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        ).to(self._device)
+        pieces = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
+        options = {"streamer": pieces, "do_sample": False, "max_new_tokens": max_tokens}
+        writer = Thread(target=self._model.generate, kwargs={**inputs, **options})
+        writer.start()
+        yield from pieces
+        writer.join()
 
     def _answer_batch(self, batch: Sequence[list[Message]], max_tokens: int) -> list[Answer]:
         inputs = self._tokenizer.apply_chat_template(

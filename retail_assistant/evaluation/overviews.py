@@ -11,7 +11,7 @@ from retail_assistant.evaluation.wording import is_negated, normalise, read_text
 _LABEL = r"[^\W\d_][\w '\u2019&/()-]{0,60}?"
 _LABELLED = re.compile(
     rf"(?:^|[\n.;,|])[ \t]*(?:[-*\u2022][ \t]*)?({_LABEL})[ \t]*[:=][ \t]*([^\n]*?)"
-    rf"(?=[ \t]*(?:$|[;|]|\.(?:\s|$)|,[ \t]*{_LABEL}[ \t]*[:=]))",
+    rf"(?=[ \t]*(?:$|[;|]|(?<!\b[Rr]s)\.(?:\s|$)|,[ \t]*{_LABEL}[ \t]*[:=]))",
     re.MULTILINE,
 )
 _NAMING = frozenset({"product name", "name", "product", "item", "item code", "product id", "notes"})

@@ -31,7 +31,7 @@ OUTCOME_COLOURS = {
 }
 _JOB_COLOURS = ("#3b7dd8", "#e0913c", "#3f9c75", "#a868b5", "#c2a227", "#4aa5b0", "#d0605e")
 _BASELINE_COLOURS = ("#98a1ae", "#c3c9d2", "#75808f", "#aab6c4")
-_BAR_HEIGHT, _ROW_HEIGHT = 330, 30
+_BAR_HEIGHT, _ROW_HEIGHT = 330, 42
 
 
 class Plot(NamedTuple):
@@ -44,14 +44,14 @@ class Plot(NamedTuple):
 
 
 def ordered_variants(comparison: Comparison) -> list[str]:
-    """Jobs by strict accuracy on unseen products, best first, after the baselines."""
+    """Baselines, then jobs by strict accuracy on unseen products, the best one last."""
 
     def accuracy(variant: str) -> float:
         row = comparison.metric(variant, "strict_accuracy", "unseen")
         return row["value"] if row else -1.0
 
     jobs = set(comparison.tests["variant"])
-    by_accuracy = sorted(comparison.variants, key=lambda variant: (-accuracy(variant), variant))
+    by_accuracy = sorted(comparison.variants, key=lambda variant: (accuracy(variant), variant))
     baselines = sorted(variant for variant in comparison.variants if variant not in jobs)
     return baselines + [variant for variant in by_accuracy if variant in jobs]
 
@@ -115,7 +115,7 @@ def _abstention_plot(comparison: Comparison) -> Plot | None:
 
 def _hallucination_plot(comparison: Comparison) -> Plot | None:
     subsets = ("recall", "unseen", "unanswerable", "all")
-    bars = [(SUBSET_LABELS[name], "hallucinated_product_rate", name) for name in subsets]
+    bars = [(name.capitalize(), "hallucinated_product_rate", name) for name in subsets]
     note = "Answers that speak of a product that no catalog has. Lower is better."
     return _bar_plot(comparison, "hallucination", "Hallucinated products", note, bars)
 
@@ -136,6 +136,7 @@ def _bar_plot(
     if not figure.data:
         return None
     figure.update_layout(**_layout(_BAR_HEIGHT), barmode="group", bargap=0.28, bargroupgap=0.12)
+    figure.update_xaxes(showgrid=False, tickangle=0)
     figure.update_yaxes(range=[0, 1.12], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])
     return Plot(name, title, note, figure)
 
@@ -148,21 +149,25 @@ def _bar(variant: str, colour: str, rows: Sequence[tuple[str, dict[str, Any]]]) 
         x=[label for label, _ in rows],
         y=[row["value"] for _, row in rows],
         marker={"color": colour, "cornerradius": 3},
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [max(0.0, row["high"] - row["value"]) for _, row in rows],
-            "arrayminus": [max(0.0, row["value"] - row["low"]) for _, row in rows],
-            "thickness": 1.2,
-            "width": 4,
-            "color": "#7a8594",
-        },
+        error_y=_error_bars([row for _, row in rows]),
         customdata=[
             [row["low"], row["high"], row["numerator"], row["denominator"]] for _, row in rows
         ],
         hovertemplate="%{y:.1%} [%{customdata[0]:.1%}, %{customdata[1]:.1%}]<br>"
         "%{customdata[2]} of %{customdata[3]}<extra>%{fullData.name}</extra>",
     )
+
+
+def _error_bars(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [max(0.0, row["high"] - row["value"]) for row in rows],
+        "arrayminus": [max(0.0, row["value"] - row["low"]) for row in rows],
+        "thickness": 1.2,
+        "width": 4,
+        "color": "#7a8594",
+    }
 
 
 def _outcome_plot(comparison: Comparison) -> Plot | None:
@@ -174,35 +179,52 @@ def _outcome_plot(comparison: Comparison) -> Plot | None:
         return None
     shares = counted.with_columns(share=pl.col("questions") / pl.sum("questions").over(_ROW_KEYS))
     subsets = [name for name in SUBSET_LABELS if name in set(counted["subset"])]
-    order = [(v, subset) for subset in subsets for v in ordered_variants(comparison)]
+    order = [(v, subset) for subset in subsets for v in ordered_variants(comparison)[::-1]]
     known = {(r["variant"], r["subset"], r["outcome"]): r for r in shares.iter_rows(named=True)}
     figure = go.Figure()
     for outcome, colour in OUTCOME_COLOURS.items():
-        rows = [(v, s, known.get((v, s, outcome))) for v, s in order]
-        if not any(row for _, _, row in rows):
-            continue
-        figure.add_trace(
-            go.Bar(
-                orientation="h",
-                name=outcome.replace("_", " "),
-                y=[
-                    [SUBSET_LABELS[s].split(":")[0] for _, s, _ in rows],
-                    [_plain(v) for v, *_ in rows],
-                ],
-                x=[row["share"] if row else 0 for *_, row in rows],
-                customdata=[row["questions"] if row else 0 for *_, row in rows],
-                marker={"color": colour},
-                hovertemplate="%{x:.1%} (%{customdata})<extra>%{fullData.name}</extra>",
-            )
-        )
-    figure.update_layout(**_layout(110 + _ROW_HEIGHT * len(order)), barmode="stack", bargap=0.3)
+        rows = [known.get((variant, subset, outcome)) for variant, subset in order]
+        if any(rows):
+            figure.add_trace(_outcome_bar(outcome, colour, rows))
+    height = 90 + _ROW_HEIGHT * len(order)
+    figure.update_layout(**_layout(height, legend_below=30 / height), barmode="stack", bargap=0.55)
+    figure.update_layout(margin={"l": 10, "r": 14}, annotations=_row_labels(order))
     figure.update_xaxes(range=[0, 1], tickformat=".0%")
-    figure.update_yaxes(autorange="reversed", automargin=True)
+    figure.update_yaxes(range=[len(order) - 0.5, -0.8], visible=False)
     note = "Every attribute and unanswerable question of each set, by what became of it."
     return Plot("outcomes", "What became of the questions", note, figure)
 
 
 _ROW_KEYS = ["variant", "subset"]
+
+
+def _outcome_bar(outcome: str, colour: str, rows: Sequence[dict[str, Any] | None]) -> Any:
+    import plotly.graph_objects as go
+
+    return go.Bar(
+        orientation="h",
+        name=outcome.replace("_", " "),
+        y=list(range(len(rows))),
+        x=[row["share"] if row else 0 for row in rows],
+        customdata=[row["questions"] if row else 0 for row in rows],
+        marker={"color": colour},
+        hovertemplate="%{x:.1%} (%{customdata})<extra>%{fullData.name}</extra>",
+    )
+
+
+def _row_labels(order: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Labels above the bars: beside them they would take a phone's whole width."""
+    return [
+        {
+            "text": f"<b>{_plain(subset)}</b> \u00b7 {_plain(variant)}",
+            "x": 0,
+            "y": position,
+            "yshift": 17,
+            "xanchor": "left",
+            "showarrow": False,
+        }
+        for position, (variant, subset) in enumerate(order)
+    ]
 
 
 def _loss_plot(comparison: Comparison, loss_curves: pl.DataFrame | None) -> Plot | None:
@@ -223,7 +245,7 @@ def _loss_plot(comparison: Comparison, loss_curves: pl.DataFrame | None) -> Plot
                 line={"color": colours.get(job, _JOB_COLOURS[i % len(_JOB_COLOURS)]), "width": 2},
             )
         )
-    figure.update_layout(**_layout(_BAR_HEIGHT))
+    figure.update_layout(**_layout(_BAR_HEIGHT, legend_below=0.32))
     figure.update_xaxes(title="optimizer step")
     figure.update_yaxes(title="loss", rangemode="tozero")
     return Plot("loss", "Training loss", "Loss over the answers' tokens.", figure)
@@ -237,34 +259,33 @@ def _cost_plot(comparison: Comparison) -> Plot | None:
     import plotly.graph_objects as go
 
     columns = comparison.costs.columns
-    axis = next(((c, t) for c, t in _COST_AXES[::-1] if c in columns), None)
+    axis = next(((c, t) for c, t in _COST_AXES if c in columns), None)
     if axis is None:
         return None
     figure, colours = go.Figure(), variant_colours(comparison)
     for variant, cost in comparison.costs.select("variant", axis[0]).drop_nulls().iter_rows():
         row = comparison.metric(variant, "strict_accuracy", "unseen")
         if row is not None:
-            marker = _bar(variant, colours[variant], [("", row)])
             figure.add_trace(
                 go.Scatter(
                     name=_plain(variant),
                     x=[cost],
                     y=[row["value"]],
-                    error_y=marker.error_y,
+                    error_y=_error_bars([row]),
                     mode="markers",
                     marker={"color": colours[variant], "size": 13},
                 )
             )
     if not figure.data:
         return None
-    figure.update_layout(**_layout(_BAR_HEIGHT))
+    figure.update_layout(**_layout(_BAR_HEIGHT, legend_below=0.32))
     figure.update_xaxes(title=axis[1], rangemode="tozero")
     figure.update_yaxes(range=[0, 1.08], tickformat=".0%")
     note = "Strict accuracy on unseen products, with its interval."
     return Plot("cost", "Accuracy against training cost", note, figure)
 
 
-def _layout(height: int) -> dict[str, Any]:
+def _layout(height: int, *, legend_below: float = 0.16) -> dict[str, Any]:
     return {
         "template": "none",
         "height": height,
@@ -272,7 +293,13 @@ def _layout(height: int) -> dict[str, Any]:
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "showlegend": True,
-        "legend": {"orientation": "h", "y": -0.16, "yanchor": "top", "x": 0},
+        "legend": {
+            "orientation": "h",
+            "traceorder": "normal",
+            "y": -legend_below,
+            "yanchor": "top",
+            "x": 0,
+        },
         "hoverlabel": {"align": "left"},
     }
 

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from retail_assistant.evaluation.comparison import Comparison
 
 PROMOTION_SUBSET = "unseen"
+# What decides between equally accurate variants, in this order.
+_COST_COLUMNS = ("train_seconds", "answer_seconds", "eval_seconds")
 
 
 class PromotionPolicy(BaseModel):
@@ -82,13 +84,13 @@ def decide(comparison: Comparison, policy: PromotionPolicy) -> PromotionDecision
         eligible,
         key=lambda verdict: (
             -(verdict.strict_accuracy or 0.0),
-            costs.get(verdict.variant, (float("inf"), float("inf"))),
+            costs.get(verdict.variant, (float("inf"),)),
             verdict.variant,
         ),
     )
     reason = (
         f"{best.variant} passes every rule and has the highest strict accuracy on"
-        f" {PROMOTION_SUBSET}, {best.strict_accuracy:.3f}, of the {len(eligible)} that do."
+        f" {PROMOTION_SUBSET}: {best.strict_accuracy:.3f} (candidates that pass: {len(eligible)})."
     )
     return PromotionDecision(promoted=best.variant, reason=reason, policy=policy, variants=verdicts)
 
@@ -182,17 +184,9 @@ def _beats_baseline(comparison: Comparison, variant: str, alpha: float) -> RuleV
     )
 
 
-def _costs(comparison: Comparison) -> dict[str, tuple[float, float]]:
-    measured = [
-        name for name in ("train_seconds", "eval_seconds") if name in comparison.costs.columns
-    ]
-    frame = comparison.costs.select(
-        "variant",
-        *(
-            pl.col(name).cast(pl.Float64).fill_null(float("inf"))
-            if name in measured
-            else pl.lit(float("inf")).alias(name)
-            for name in ("train_seconds", "eval_seconds")
-        ),
-    )
-    return {variant: (train, evaluation) for variant, train, evaluation in frame.iter_rows()}
+def _costs(comparison: Comparison) -> dict[str, tuple[float, ...]]:
+    """Measured seconds of each variant, training first; infinity where they are not known."""
+    names = [name for name in _COST_COLUMNS if name in comparison.costs.columns]
+    seconds = (pl.col(name).cast(pl.Float64).fill_null(float("inf")) for name in names)
+    frame = comparison.costs.select("variant", *seconds)
+    return {variant: tuple(costs) for variant, *costs in frame.iter_rows()}

@@ -65,7 +65,6 @@ def render_html(
     `footnotes` follow those about method.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
     environment = Environment(
@@ -94,8 +93,7 @@ def render_html(
         missing_rows=comparison.missing.to_dicts(),
         questions=_questions(comparison),
         footnotes=[*FOOTNOTES, *footnotes],
-        # plotly.js is our own dependency; it is the one text that is not escaped.
-        plotly_js=Markup(get_plotlyjs()),
+        plotly_js=get_plotlyjs(),
     )
 
 
@@ -227,7 +225,6 @@ def _markdown(text: str) -> str:
     """Text that Markdown shows as it is: markup characters as entities, on one line."""
     shown = " ".join(text.split()).replace("&", "&amp;")
     entities = {mark: f"&#{ord(mark)};" for mark in "<>|`*_[]\\~"}
-    # "[" and "_" are common in our own cells; as entities they can start no link or emphasis.
     return "".join(entities.get(character, character) for character in shown)
 
 

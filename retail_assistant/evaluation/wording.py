@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 # Zero-width characters, soft hyphens and trade marks carry no meaning in a name or a value.
 _INVISIBLE = dict.fromkeys(
-    (*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065))
-    + (0xFEFF, 0xAD, 0x2122, 0xAE, 0xA9)
+    map(
+        ord,
+        "\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff\u00ad\u2122\u00ae\u00a9",
+    )
 )
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\u00b4\u0060\u2032", "'"))
 
@@ -45,17 +47,37 @@ _FOLDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 # Words that shoppers, catalogs and models use for one another. Plurals are listed, not guessed:
 # "shorts" must not become the length "Short".
+_SPELLINGS = {
+    "men": "mens man gents male",
+    "women": "womens woman ladies lady female",
+    "boy": "boys",
+    "girl": "girls",
+    "kid": "kids",
+    "infant": "infants",
+    "baby": "babies",
+    "color": "colour colours colors",
+    "colored": "coloured",
+    "gray": "grey",
+    "catalog": "catalogue catalogs catalogues",
+    "sleeve": "sleeves sleeved",
+    "neck": "necks",
+    "pocket": "pockets",
+    "button": "buttons",
+    "zip": "zips",
+    "zipper": "zippers",
+    "stripe": "stripes",
+    "strap": "straps",
+    "print": "prints",
+    "pack": "packs",
+    "piece": "pieces",
+    "2": "two",
+    "3": "three",
+    "4": "four",
+    "5": "five",
+    "6": "six",
+}
 _SAME_WORD = {
-    **dict.fromkeys(("mens", "man", "gents", "male"), "men"),
-    **dict.fromkeys(("womens", "woman", "ladies", "lady", "female"), "women"),
-    **{"boys": "boy", "girls": "girl", "kids": "kid", "infants": "infant", "babies": "baby"},
-    **{"unisexes": "unisex", "colour": "color", "colours": "color", "colors": "color"},
-    **{"grey": "gray", "coloured": "colored", "catalogue": "catalog", "catalogs": "catalog"},
-    **{"sleeves": "sleeve", "sleeved": "sleeve", "pockets": "pocket", "buttons": "button"},
-    **{"zips": "zip", "zippers": "zipper", "stripes": "stripe", "straps": "strap"},
-    **{"prints": "print", "packs": "pack", "pieces": "piece", "necks": "neck"},
-    **{"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7"},
-    **{"eight": "8", "nine": "9", "ten": "10", "twelve": "12"},
+    spelling: word for word, spellings in _SPELLINGS.items() for spelling in spellings.split()
 }
 
 _WORD = re.compile(r"\d+(?:[./]\d+)+%?|\d+%|[^\W_]+")
@@ -67,7 +89,7 @@ _CLAUSE_WORDS = frozenset({"but", "however", "although", "though"})
 class Text:
     """A text as normalised words.
 
-    `gaps[i]` is what stood before word i (folded punctuation, "\\n" at the start of a line),
+    `gaps[i]` is what stood before word i (folded punctuation, a line break at the start of a line),
     `clauses[i]` and `lines[i]` number the clause and the line that word i stands in.
     """
 

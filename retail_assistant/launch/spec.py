@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from retail_assistant.storage import file_sha256, fingerprint
+from retail_assistant.storage import StorageError, file_sha256, fingerprint, write_atomically
 
 MANIFEST_NAME = "manifest.json"
 
@@ -141,3 +141,25 @@ def _is_intact(folder: Path, output: OutputFile) -> bool:
     if not path.is_file() or path.stat().st_size != output.size:
         return False
     return file_sha256(path) == output.sha256
+
+
+def write_artefact_ref(ref: ArtefactRef, root: Path, name: str, partition: str | None) -> None:
+    """Make an artefact the one that an asset (partition) refers to."""
+    write_atomically(_pointer(root, name, partition), ref.model_dump_json())
+
+
+def read_artefact_ref(root: Path, name: str, partition: str | None = None) -> ArtefactRef:
+    """The artefact that an asset (partition) refers to now.
+
+    Raises:
+        StorageError: it was never materialized.
+    """
+    pointer = _pointer(root, name, partition)
+    if not pointer.is_file():
+        of_partition = f" for {partition}" if partition else ""
+        raise StorageError(f"{name} does not exist{of_partition} yet; materialize it first")
+    return ArtefactRef.model_validate_json(pointer.read_text())
+
+
+def _pointer(root: Path, name: str, partition: str | None) -> Path:
+    return root / "artefacts" / name / f"latest{f'-{partition}' if partition else ''}.json"

@@ -38,6 +38,16 @@ def test_compressed_parquet_and_remote_files_read_the_same(tmp_path: Path) -> No
     assert catalog_version("memory://catalog-source/c.csv") == catalog_version(str(plain))
 
 
+def test_a_changed_remote_file_is_read_anew() -> None:
+    uri = "memory://catalog-source/changing.csv"
+    for name in (b"before", b"after"):
+        with fsspec.open(uri, "wb") as file:
+            file.write(HEADER + b"1," + name + b",3\n")
+        assert read_catalog(uri).collect()["product_name"].item() == name.decode()
+        digest = hashlib.sha256(HEADER + b"1," + name + b",3\n").hexdigest()
+        assert catalog_version(uri) == f"sha256:{digest}"
+
+
 def test_odd_bytes_ragged_and_blank_lines_do_not_stop_the_read(tmp_path: Path) -> None:
     path = tmp_path / "c.csv"
     path.write_bytes(b"\xef\xbb\xbf" + HEADER + b"1,caf\xe9,t\n2\n\n3,n,t,more,more\n")

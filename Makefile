@@ -1,0 +1,55 @@
+# Everything a newcomer needs. `make help` lists it.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCK := requirements/cpu.lock
+PORT ?= 3000
+MLFLOW_PORT ?= 5000
+
+export DAGSTER_DISABLE_TELEMETRY := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: help setup run ui chat report test check tests format lock clean
+
+help:  ## This list.
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
+
+setup:  ## Create .venv and install the locked packages into it (again only when the lock changes).
+	@$(PYTHON) deploy/local/setup_environment.py --venv $(VENV) --lock $(LOCK)
+
+run: setup  ## The main job: catalog to compared and promoted model.
+	@$(BIN)/retail-assistant run
+
+ui: setup  ## Dagster and MLflow on 127.0.0.1 (PORT=, MLFLOW_PORT=); Ctrl-C ends them.
+	@$(BIN)/retail-assistant ui --port $(PORT) --mlflow-port $(MLFLOW_PORT)
+
+chat: setup  ## Talk with the champion.
+	@$(BIN)/retail-assistant chat
+
+report: setup  ## The latest comparison, in the terminal.
+	@$(BIN)/retail-assistant report
+
+test: setup check tests  ## Lint, types and tests, the slow ones too.
+
+check: setup  ## Lint, format and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+tests: setup
+	@sh deploy/local/install_browser.sh
+	$(BIN)/python -m pytest
+
+format: setup  ## Format and fix what can be fixed.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: setup  ## Resolve requirements/*.in again into the lock files.
+	@sh requirements/lock.sh $(BIN)/uv
+
+clean:  ## Remove what run, ui and test made (the environment too).
+	rm -rf $(VENV) var build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,274 @@
+"""`retail-assistant`: the same functions as the asset graph, from a terminal."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from retail_assistant import __version__
+from retail_assistant.launch.spec import LaunchError, read_artefact_ref
+from retail_assistant.settings import Settings, SettingsError, get_settings
+from retail_assistant.storage import StorageError
+
+QUICKSTART_JOBS = ["quickstart-closed-book", "quickstart-grounded"]
+EVALUATE_HELP = """Score a predictions file by the code of the `evaluation_report` asset.
+
+Files may be .parquet, .jsonl or .csv.
+
+--dialogues, a row a question: dialogue_id, product_id, product_name, reference, intent (attribute,
+overview, alternative, complement, unanswerable), subset (recall, unseen, unanswerable), question,
+answer (the gold answer), asked_attribute, gold_value; rows with subset=train serve the loose rule.
+
+--predictions, a row an answer: dialogue_id, variant (a model's name), answer, finish_reason (stop,
+length, none).
+
+--products: the PRODUCTS table that answers are compared with (parquet); without it the facts in
+the dialogues are, and suggestions are not judged.
+"""
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+catalog_app = typer.Typer(no_args_is_help=True, help="Catalog files.")
+jobs_app = typer.Typer(no_args_is_help=True, help="Hyperparameter jobs.")
+app.add_typer(catalog_app, name="catalog")
+app.add_typer(jobs_app, name="jobs")
+console = Console()
+errors = Console(stderr=True)
+
+
+@app.command()
+def run(
+    job: Annotated[
+        list[str] | None, typer.Option(help="A hyperparameter job; may be repeated.")
+    ] = None,
+) -> None:
+    """The main job: catalog to compared and promoted model; unchanged work is kept."""
+    from retail_assistant.workbench import prepare_instance, require_free_space
+
+    settings = get_settings()
+    require_free_space(settings)
+    prepare_instance(settings)
+
+    from retail_assistant.defs.partitions import REGISTRY
+    from retail_assistant.quickstart import run_slices, times_table
+
+    jobs = [REGISTRY.job(name).name for name in job or QUICKSTART_JOBS]
+    finished = run_slices(jobs, console)
+    failure = finished[-1].failure
+    if failure is None or finished[-1].name == "compare_and_promote":
+        _print_report(settings)
+    console.print(times_table(finished))
+    if failure:
+        errors.print(f"[red]{escape(failure)}[/red]")
+        raise typer.Exit(1)
+    _say_where_things_are(settings)
+
+
+def _say_where_things_are(settings: Settings) -> None:
+    folder = read_artefact_ref(settings.storage, "model_comparison").folder
+    console.print(
+        f"\nThe report:  {folder / 'report.html'}   (or: make report)"
+        f"\nThe UI:      make ui    then {settings.dagster_ui} and {settings.mlflow_ui}"
+        "\nThe chat:    make chat",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+@app.command()
+def report(
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+) -> None:
+    """The latest model comparison."""
+    if as_json:
+        from retail_assistant.evaluation.archive import JSON_REPORT
+
+        folder = read_artefact_ref(get_settings().storage, "model_comparison").folder
+        sys.stdout.write((folder / JSON_REPORT).read_text() + "\n")
+    else:
+        _print_report(get_settings())
+
+
+def _print_report(settings: Settings) -> None:
+    from retail_assistant.evaluation.archive import read_comparison
+    from retail_assistant.evaluation.report import print_report
+
+    folder = read_artefact_ref(settings.storage, "model_comparison").folder
+    print_report(read_comparison(folder), console)
+
+
+@app.command()
+def chat(
+    question: Annotated[
+        str | None, typer.Option(help="Ask this and end; without it, ask until you leave.")
+    ] = None,
+) -> None:
+    """Talk with the champion: every question is looked up in the catalog and answered from it."""
+    from retail_assistant.serving.chat import converse
+
+    raise typer.Exit(converse(get_settings(), question, console))
+
+
+@app.command(help=EVALUATE_HELP)
+def evaluate(
+    dialogues: Annotated[Path, typer.Option(exists=True, dir_okay=False)],
+    predictions: Annotated[Path, typer.Option(exists=True, dir_okay=False)],
+    products: Annotated[Path | None, typer.Option(exists=True, dir_okay=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+) -> None:
+    """Score a predictions file."""
+    from retail_assistant.evaluation.archive import read_frame
+    from retail_assistant.evaluation.metrics import score, summarize
+
+    scored = score(
+        read_frame(dialogues), read_frame(predictions), read_frame(products) if products else None
+    )
+    summary = summarize(scored, seed=get_settings().seed)
+    if as_json:
+        document = {
+            "metrics": summary.to_dicts(),
+            "outcomes": scored.group_by("variant", "subset", "outcome")
+            .len("questions")
+            .sort("variant", "subset", "outcome")
+            .to_dicts(),
+        }
+        sys.stdout.write(json.dumps(document, indent=1) + "\n")
+        return
+    from rich.table import Table
+
+    table = Table("variant", "set", "metric", "value", "95% interval", "of")
+    for row in summary.filter(intent="all").drop_nulls("value").to_dicts():
+        interval = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
+        counted = f"{row['numerator']}/{row['denominator']}"
+        value = f"{row['value']:.3f}"
+        table.add_row(
+            escape(row["variant"]), row["subset"], row["metric"], value, interval, counted
+        )
+    console.print(table)
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="The Dagster web server's port.")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(help="The MLflow server's port.")] = 5000,
+) -> None:
+    """Dagster web server and daemon, and MLflow, on 127.0.0.1; Ctrl-C ends them all."""
+    from retail_assistant.workbench import (
+        prepare_instance,
+        require_free_port,
+        run_servers,
+        server_commands,
+    )
+
+    settings = get_settings()
+    prepare_instance(settings)
+    require_free_port(port, "--port (make ui PORT=…)")
+    require_free_port(mlflow_port, "--mlflow-port (make ui MLFLOW_PORT=…)")
+    console.print(
+        f"Dagster  http://127.0.0.1:{port}\nMLflow   http://127.0.0.1:{mlflow_port}\n"
+        "Ctrl-C ends both."
+    )
+    raise typer.Exit(run_servers(server_commands(settings, port, mlflow_port)))
+
+
+@app.command("settings")
+def show_settings() -> None:
+    """Every setting: its variable, its value here, and what it does."""
+    from rich.table import Table
+
+    table = Table("variable", "value", "meaning")
+    for name, field in Settings.model_fields.items():
+        value = getattr(get_settings(), name)
+        table.add_row(f"RETAIL_{name.upper()}", escape(str(value)), escape(field.description or ""))
+    console.print(table)
+
+
+@catalog_app.command()
+def synthesize(
+    rows: Annotated[int, typer.Option(min=1, help="Data rows to write.")],
+    output: Annotated[Path, typer.Option(help="The CSV file to write.")],
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same file.")] = 7,
+    dirt: Annotated[float, typer.Option(min=0, max=1, help="Share of damaged rows.")] = 0.05,
+) -> None:
+    """Write an invented catalog in the public Flipkart sample's 15 columns."""
+    from retail_assistant.catalog.synthesize import write_catalog
+
+    write_catalog(output, rows=rows, seed=seed, dirt=dirt)
+    console.print(f"{rows} rows in {output}", highlight=False)
+
+
+@catalog_app.command()
+def clean(
+    catalog: Annotated[str, typer.Argument(help="A CSV or parquet file, or gs://…")],
+    output: Annotated[Path, typer.Option(help="Folder for products and rejected rows.")],
+) -> None:
+    """Clean a catalog outside Dagster; prints the counts as JSON."""
+    from retail_assistant.catalog.products import clean_file
+
+    sys.stdout.write(clean_file(catalog, output).model_dump_json() + "\n")
+
+
+@jobs_app.command("list")
+def list_jobs() -> None:
+    """All jobs of all studies."""
+    from rich.table import Table
+
+    from retail_assistant.training.jobs import load_registry
+
+    table = Table("job", "study", "task", "epochs", "r / alpha", "learning rate", "grounding")
+    for job in load_registry(get_settings().studies).jobs.values():
+        given = job.hyperparameters
+        shape = f"{given.lora_r} / {given.lora_alpha}"
+        rate = f"{given.learning_rate:g}"
+        table.add_row(
+            job.name, job.study, job.task, f"{given.epochs:g}", shape, rate, given.grounding
+        )
+    console.print(table)
+
+
+@jobs_app.command("show")
+def show_job(name: Annotated[str, typer.Argument(help="The job.")]) -> None:
+    """One job with every value, as JSON."""
+    from retail_assistant.training.jobs import load_registry
+
+    job = load_registry(get_settings().studies).job(name)
+    sys.stdout.write(job.model_dump_json(indent=2) + "\n")
+
+
+@jobs_app.command("validate")
+def validate_jobs(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Study files.")],
+) -> None:
+    """Check a folder of study files."""
+    from retail_assistant.training.jobs import load_registry
+
+    registry = load_registry(folder)
+    console.print(f"{len(registry.jobs)} jobs in {len(registry.studies)} studies: valid")
+
+
+@app.command()
+def version() -> None:
+    """The version of this package."""
+    console.print(__version__)
+
+
+def main() -> None:
+    """Entry point: one clear line for what a person can mend, a traceback for what they cannot."""
+    from retail_assistant.workbench import WorkbenchError
+
+    mendable = (SettingsError, StorageError, LaunchError, WorkbenchError, ValueError, OSError)
+    try:
+        app()
+    except mendable as error:
+        errors.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True, highlight=False)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt as error:
+        errors.print("interrupted; the next run goes on from what is finished")
+        raise SystemExit(130) from error
+
+
+if __name__ == "__main__":
+    main()

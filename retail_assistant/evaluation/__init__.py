@@ -1,0 +1,1 @@
+"""Inference, metrics, statistics, comparison and promotion."""

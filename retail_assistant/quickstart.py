@@ -1,0 +1,87 @@
+"""The main job in one go: the graph's named slices, in order, on the real Dagster instance."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+from rich.console import Console
+from rich.table import Table
+
+from retail_assistant.definitions import defs
+
+BEFORE_TRAINING: tuple[tuple[str, str | None], ...] = (
+    ("observe_catalog", None),
+    ("prepare", None),
+    ("render_prompts", "assistant"),
+    ("answer_baselines", None),
+)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A finished slice of the graph."""
+
+    name: str
+    seconds: float
+    failure: str | None
+
+
+def run_slices(jobs: Sequence[str], console: Console) -> list[Slice]:
+    """Run the graph for the given hyperparameter jobs; stops at the first slice that fails."""
+    slices: list[tuple[str, str | None]] = [
+        *BEFORE_TRAINING,
+        *(("train_and_evaluate", job) for job in jobs),
+        ("compare_and_promote", None),
+    ]
+    finished: list[Slice] = []
+    code_location = defs()
+    with dg.DagsterInstance.get() as instance:
+        for number, (name, partition) in enumerate(slices, start=1):
+            label = name if partition is None else f"{name} {partition}"
+            console.print(f"[bold]{number}/{len(slices)} {label}[/bold]")
+            finished.append(_run(code_location, instance, name, partition, label))
+            if finished[-1].failure:
+                break
+    return finished
+
+
+def _run(
+    code_location: dg.Definitions,
+    instance: dg.DagsterInstance,
+    name: str,
+    partition: str | None,
+    label: str,
+) -> Slice:
+    started = time.monotonic()
+    result = code_location.resolve_job_def(name).execute_in_process(
+        instance=instance,
+        partition_key=partition,
+        raise_on_error=False,
+        run_config={"loggers": {"console": {}}},
+    )
+    return Slice(label, time.monotonic() - started, None if result.success else _reason(result))
+
+
+def _reason(result: dg.ExecuteInProcessResult) -> str:
+    """The first failure's own words, without Dagster's wrapping."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            error = data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            if data.user_failure_data is not None and data.user_failure_data.description:
+                return f"{event.step_key}: {data.user_failure_data.description}"
+            return f"{event.step_key}: {error.message.strip() if error else 'failed'}"
+    return "the run failed; its log is in the Dagster UI"
+
+
+def times_table(finished: Sequence[Slice]) -> Table:
+    """Where the time went."""
+    table = Table("slice", "seconds", title="Where the time went")
+    table.columns[1].justify = "right"
+    for one in finished:
+        table.add_row(one.name, f"{one.seconds:.0f}")
+    table.add_row("[bold]all[/bold]", f"[bold]{sum(one.seconds for one in finished):.0f}[/bold]")
+    return table

@@ -1,0 +1,62 @@
+"""The assistant: a question, the catalog records it is about, and the champion's answer."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from retail_assistant.catalog.index import CatalogIndex
+from retail_assistant.corpus.rendering import render_prompt, supported_messages
+from retail_assistant.corpus.retrieval import retrieve
+from retail_assistant.evaluation.engine import Engine, open_engine
+from retail_assistant.evaluation.registry import Champion, read_champion
+from retail_assistant.launch.spec import read_artefact_ref
+from retail_assistant.settings import Settings
+
+MAX_LENGTH = 2048
+MAX_ANSWER_TOKENS = 160
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer that is being written, and the catalog records it is written from."""
+
+    pieces: Iterator[str]
+    records: list[dict[str, Any]]
+
+
+class Assistant:
+    """Answers one question at a time from the catalog, prompted as it was trained and evaluated."""
+
+    def __init__(
+        self, champion: Champion, engine: Engine, index: CatalogIndex, tokenizer: Any
+    ) -> None:
+        self.champion = champion
+        self._engine, self._index, self._tokenizer = engine, index, tokenizer
+
+    def reply(self, question: str) -> Reply:
+        """Start an answer; its pieces come as they are written."""
+        grounded = self.champion.grounding == "retrieved"
+        records = retrieve([question], self._index)[0] if grounded else []
+        messages = supported_messages(render_prompt(question, records), self._tokenizer)
+        return Reply(self._engine.stream(messages, MAX_ANSWER_TOKENS), records)
+
+
+@contextmanager
+def open_assistant(settings: Settings, say: Callable[[str], None]) -> Iterator[Assistant]:
+    """The champion with its catalog index, loaded; freed at the end.
+
+    Raises:
+        StorageError: nothing was promoted, or the index was never built.
+    """
+    champion = read_champion(settings)
+    index = CatalogIndex.open(read_artefact_ref(settings.storage, "catalog_index").folder / "index")
+    base = settings.storage / "artefacts" / "base_model" / champion.base_model / "model"
+    adapter = champion.adapter.folder / "adapter"
+    say(f"loading {champion.job} ({champion.registered_model})")
+
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
+    with open_engine(base, adapter, max_length=MAX_LENGTH, say=say) as engine:
+        yield Assistant(champion, engine, index, tokenizer)
