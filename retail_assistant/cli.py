@@ -140,7 +140,7 @@ def evaluate(
     from rich.table import Table
 
     table = Table("variant", "set", "metric", "value", "95% interval", "of")
-    for row in summary.filter(intent="all").drop_nulls("value").to_dicts():
+    for row in summary.drop_nulls("value").to_dicts():
         interval = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
         counted = f"{row['numerator']}/{row['denominator']}"
         value = f"{row['value']:.3f}"

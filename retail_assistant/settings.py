@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         default=SHIPPED_STUDIES, description="The folder of study files (*.yaml)."
     )
     train_products: int | None = Field(
-        default=45,
+        default=50,
         ge=2,
         description="How many training products dialogues are generated for; `all` for no limit."
         " The draw is stratified by subcategory, in hash order.",

@@ -1,5 +1,6 @@
 """Writing single dialogues: one method for each kind of question a product allows."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -115,13 +116,26 @@ class ConversationWriter:
             phrasing=asked.id,
         )
 
-    def unknown_attribute(self, subject: Subject, subset: Subset) -> Dialogue | None:
-        """A question that the product's record does not answer, declined; None without one."""
+    def unknown_attribute(
+        self, subject: Subject, subset: Subset, answered: Counter[str] | None = None
+    ) -> Dialogue | None:
+        """A question that the product's record does not answer, declined; None without one.
+
+        `answered` counts by attribute the questions that are answered and not yet balanced by a
+        declined one: the most answered attribute is taken, so that a model cannot learn to decline
+        by the attribute's name alone.
+        """
         product_id = subject.product["product_id"]
         missing = missing_attributes(subject.product, self._lookup)
         if not missing:
             return None
-        attribute = pick(missing, "missing", self._seed, product_id)
+        if answered is None:
+            attribute = pick(missing, "missing", self._seed, product_id)
+        else:
+            most = max(answered[name] for name in missing)
+            equals = [name for name in missing if answered[name] == most]
+            attribute = pick(equals, "missing", self._seed, product_id)
+            answered[attribute] -= 1
         options = self._allowed(phrasing.attribute_questions(attribute), subset)
         asked = pick(options, "phrasing", self._seed, product_id, attribute)
         return self._dialogue(

@@ -11,7 +11,7 @@ where it comes from.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-PHRASING_VERSION = "1"
+PHRASING_VERSION = "2"
 
 
 class Phrasing(NamedTuple):
@@ -82,7 +82,9 @@ COMPLEMENT_QUESTIONS = _phrasings(
 # several equal openings comes next.
 ATTRIBUTE_ANSWERS = _phrasings("attribute-answer", "The {attribute} of {reference} {verb} {value}.")
 AUDIENCE_ANSWERS = _phrasings("audience-answer", "{reference} is for: {value}.")
-UNKNOWN_PRODUCT_ANSWER = "I could not find {reference} in our catalog, so I cannot say."
+# No answer opens with "I": an untrained model opens so when a question is phrased in a new way, and
+# a refusal that opens so would be what follows.
+UNKNOWN_PRODUCT_ANSWER = "The catalog has no {reference}."
 UNKNOWN_ATTRIBUTE_ANSWER = "The catalog does not say what the {attribute} of {reference} {verb}."
 UNKNOWN_AUDIENCE_ANSWER = "The catalog does not say who {reference} is for."
 ALTERNATIVE_OPENING = "Similar to {reference}:"

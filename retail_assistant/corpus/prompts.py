@@ -18,7 +18,7 @@ from retail_assistant.corpus.rendering import (
     render_prompt,
     supported_messages,
 )
-from retail_assistant.corpus.retrieval import retrieve
+from retail_assistant.corpus.retrieval import Retrieved, retrieve
 from retail_assistant.launch.workload import Workload, workload
 from retail_assistant.storage import TableRef
 
@@ -32,8 +32,8 @@ def prompt_column(grounding: str) -> str:
 
 
 def context_records(
-    dialogue: Mapping[str, Any], retrieved: Sequence[dict[str, Any]], index: CatalogIndex
-) -> list[dict[str, Any]]:
+    dialogue: Mapping[str, Any], retrieved: Retrieved, index: CatalogIndex
+) -> Retrieved:
     """The records in a dialogue's grounded prompt.
 
     Evaluation gets what retrieval found, as a shopper would. A row that is learned from always
@@ -41,13 +41,14 @@ def context_records(
     order drawn by its id, so that reading the names is learned and not the position.
     """
     if dialogue["subset"] not in LEARNED_SUBSETS:
-        return list(retrieved)
+        return retrieved
     evidence = dialogue["evidence"]["product_ids"] or []
     wanted = [record for product_id in evidence if (record := index.product(product_id))]
     ids = {record["product_id"] for record in wanted}
-    others = [record for record in retrieved if record["product_id"] not in ids]
-    records = [*wanted, *others][: max(len(retrieved), len(wanted))]
-    return sorted(records, key=lambda record: _draw(dialogue["dialogue_id"], record["product_id"]))
+    others = [record for record in retrieved.records if record["product_id"] not in ids]
+    records = [*wanted, *others][: max(len(retrieved.records), len(wanted))]
+    records.sort(key=lambda record: _draw(dialogue["dialogue_id"], record["product_id"]))
+    return Retrieved(records, named=retrieved.named or bool(wanted))
 
 
 def _draw(*parts: str) -> str:
@@ -56,21 +57,23 @@ def _draw(*parts: str) -> str:
 
 def render_corpus(
     dialogues: pl.DataFrame,
-    contexts: Sequence[Sequence[dict[str, Any]]],
+    contexts: Sequence[Retrieved],
     tokenizer: Any,
 ) -> pl.DataFrame:
     """The prompt corpus: dialogues plus prompts, completions and their lengths in tokens."""
     closed = [supported_messages(render_prompt(q), tokenizer) for q in dialogues["question"]]
     grounded = [
-        supported_messages(render_prompt(question, records), tokenizer)
-        for question, records in zip(dialogues["question"], contexts, strict=True)
+        supported_messages(render_prompt(question, found.records, named=found.named), tokenizer)
+        for question, found in zip(dialogues["question"], contexts, strict=True)
     ]
     completions = [render_completion(answer) for answer in dialogues["answer"]]
     lengths = [_count(p, tokenizer) for p in closed]
     ends = [_count([*p, *c], tokenizer) for p, c in zip(closed, completions, strict=True)]
     return dialogues.with_columns(
         pl.Series(
-            "context_ids", [[r["product_id"] for r in c] for c in contexts], pl.List(pl.Utf8)
+            "context_ids",
+            [[r["product_id"] for r in c.records] for c in contexts],
+            pl.List(pl.Utf8),
         ),
         pl.Series("prompt", closed, MESSAGES),
         pl.Series("grounded_prompt", grounded, MESSAGES),
@@ -101,12 +104,12 @@ def retrieval_recall(corpus: pl.DataFrame) -> float:
     return float(asked.select(found.mean()).item() or 0.0)
 
 
-def build_contexts(dialogues: pl.DataFrame, index: CatalogIndex) -> list[list[dict[str, Any]]]:
+def build_contexts(dialogues: pl.DataFrame, index: CatalogIndex) -> list[Retrieved]:
     """The context records of every dialogue."""
     retrieved = retrieve(dialogues["question"].to_list(), index)
     return [
-        context_records(dialogue, records, index)
-        for dialogue, records in zip(dialogues.iter_rows(named=True), retrieved, strict=True)
+        context_records(dialogue, found, index)
+        for dialogue, found in zip(dialogues.iter_rows(named=True), retrieved, strict=True)
     ]
 
 

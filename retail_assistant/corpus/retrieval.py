@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 RECORDS = 2
 SUGGESTIONS = 2
+NAMED_BY = frozenset({"item", "name"})
 
 _ALTERNATIVE = re.compile(
     r"\b(alternatives?|similar|something like|anything like|instead of|else like|other than"
@@ -17,6 +18,13 @@ _COMPLEMENT = re.compile(
     r"|complete the look|along with|together with|style with)\b",
     re.IGNORECASE,
 )
+
+
+class Retrieved(NamedTuple):
+    """The records for a question, best first; `named`: the question names the first of them."""
+
+    records: list[dict[str, Any]]
+    named: bool
 
 
 class RecordSource(Protocol):
@@ -35,11 +43,12 @@ class RecordSource(Protocol):
         ...
 
 
-def retrieve(questions: Sequence[str], index: RecordSource) -> list[list[dict[str, Any]]]:
-    """The records for each question, best first.
+def retrieve(questions: Sequence[str], index: RecordSource) -> list[Retrieved]:
+    """The records for each question.
 
-    A question for alternatives or for something to go with a product gets that product and the
-    index's suggestions; any other question the products that fit it best.
+    A question that names a product, or gives its item code, gets just the products of that name;
+    if it asks for alternatives or for something to go with it, the index's suggestions, too. A
+    question that names none gets the nearest records, and the prompt says that they are no match.
     """
     found = index.search_many(list(questions), k=RECORDS)
     return [
@@ -48,14 +57,13 @@ def retrieve(questions: Sequence[str], index: RecordSource) -> list[list[dict[st
     ]
 
 
-def _with_suggestions(
-    question: str, records: list[dict[str, Any]], index: RecordSource
-) -> list[dict[str, Any]]:
-    if not records:
-        return records
-    product_id = records[0]["product_id"]
+def _with_suggestions(question: str, found: list[dict[str, Any]], index: RecordSource) -> Retrieved:
+    named = [record for record in found if record["match"] in NAMED_BY]
+    if not named:
+        return Retrieved(found, named=False)
+    product_id = named[0]["product_id"]
     if _ALTERNATIVE.search(question):
-        return [records[0], *index.alternatives(product_id, k=SUGGESTIONS)]
+        return Retrieved([named[0], *index.alternatives(product_id, k=SUGGESTIONS)], named=True)
     if _COMPLEMENT.search(question):
-        return [records[0], *index.complements(product_id, k=SUGGESTIONS)]
-    return records
+        return Retrieved([named[0], *index.complements(product_id, k=SUGGESTIONS)], named=True)
+    return Retrieved(named, named=True)

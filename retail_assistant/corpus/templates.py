@@ -5,7 +5,9 @@ dialogues, and a product keeps its questions when unrelated products come or go 
 extra questions, whose number follows the number of products).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import ClassVar
 
@@ -54,7 +56,7 @@ class TemplateGenerator(BaseModel):
         description="phrasings of each fact in training; one more is held out for recall",
     )
     training_mix: Mix = Field(
-        Mix(unanswerable=0.4, overview=0.08, alternative=0.05, complement=0.05),
+        Mix(unanswerable=0.3, overview=0.1, alternative=0.06, complement=0.06),
         description="other questions for each attribute question, in train and validation",
     )
     evaluation_mix: Mix = Field(
@@ -112,7 +114,7 @@ class TemplateGenerator(BaseModel):
         if split == "test":
             for subject in subjects:
                 yield from writer.unseen_questions(subject)
-            yield from self._others(subjects, "unseen", len(subjects), writer, names)
+            yield from self._others(subjects, "unseen", len(subjects), writer, names, None)
             return
         subset: Subset = "train" if split == "train" else "validation"
         asked: list[Dialogue] = []
@@ -122,7 +124,8 @@ class TemplateGenerator(BaseModel):
         if split == "train":
             for subject in subjects:
                 yield from writer.recall_questions(subject)
-        yield from self._others(subjects, subset, len(asked), writer, names)
+        answered = Counter(one.asked_attribute for one in asked if one.asked_attribute)
+        yield from self._others(subjects, subset, len(asked), writer, names, answered)
 
     def _others(
         self,
@@ -131,6 +134,7 @@ class TemplateGenerator(BaseModel):
         base: int,
         writer: ConversationWriter,
         names: Iterator[str],
+        answered: Counter[str] | None,
     ) -> Iterator[Dialogue]:
         """The questions of the other kinds, `base` times the mix of each."""
         mix = self.evaluation_mix if subset == "unseen" else self.training_mix
@@ -146,7 +150,8 @@ class TemplateGenerator(BaseModel):
         for name in invented:
             yield writer.unknown_product(name, refused)
         missing = count - len(invented)
-        yield from self._first(missing, subjects, refused, "missing", writer.unknown_attribute)
+        decline = partial(writer.unknown_attribute, answered=answered)
+        yield from self._first(missing, subjects, refused, "missing", decline)
 
     def _first(
         self, count: int, subjects: Sequence[Subject], subset: Subset, intent: str, write: Writer

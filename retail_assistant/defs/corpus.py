@@ -3,6 +3,7 @@
 import dagster as dg
 import polars as pl
 
+from retail_assistant.corpus.rendering import PROMPT_VERSION
 from retail_assistant.corpus.screening import screen
 from retail_assistant.corpus.splits import sample_products, split_products
 from retail_assistant.corpus.templates import TemplateGenerator
@@ -121,7 +122,7 @@ def prompt_corpus(
             "index": catalog_index.folder / "index",
             "base_model": base_model.folder / "model",
         },
-        code_version="1",
+        code_version=f"1.{PROMPT_VERSION}",
         root=get_settings().storage,
     )
     ref = launcher.launch(context, spec)

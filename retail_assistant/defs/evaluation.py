@@ -140,7 +140,7 @@ def evaluation_report(
     summary = summarize(scored, seed=get_settings().seed)
     return table_result(
         scored,
-        metrics=preview(summary.filter(intent="all"), rows=60),
+        metrics=preview(summary, rows=60),
         outcomes=preview(scored["outcome"].value_counts(sort=True), rows=20),
         accuracy=dg.MetadataValue.md(accuracy_bars(summary)),
     )
@@ -244,7 +244,7 @@ def champion(
     decision = decide(read_comparison(model_comparison.folder), policy)
     if decision.promoted is None:
         raise dg.Failure(
-            description=f"nothing is promoted: {decision.reason}",
+            description=decision.reason,
             metadata={"verdicts": dg.MetadataValue.json(decision.model_dump(mode="json"))},
             allow_retries=False,
         )

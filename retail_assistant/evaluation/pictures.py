@@ -46,9 +46,7 @@ def accuracy_bars(summary: pl.DataFrame) -> str:
     """Strict accuracy with its 95% interval, by evaluation set and variant, as markdown."""
     figure, axes = _axes()
     rows = summary.filter(
-        (pl.col("metric") == "strict_accuracy")
-        & (pl.col("intent") == "all")
-        & pl.col("subset").is_in(EVALUATION_SETS)
+        (pl.col("metric") == "strict_accuracy") & pl.col("subset").is_in(EVALUATION_SETS)
     )
     variants = rows["variant"].unique(maintain_order=True).to_list()
     width = 0.8 / max(1, len(variants))

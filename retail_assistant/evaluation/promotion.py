@@ -97,12 +97,12 @@ def decide(comparison: Comparison, policy: PromotionPolicy) -> PromotionDecision
 
 def _why_none(verdicts: tuple[VariantVerdict, ...]) -> str:
     if not verdicts:
-        return "Nothing is promoted: no variant was compared with a baseline."
+        return "nothing is promoted: no variant was compared with a baseline."
     failed = (
         f"{verdict.variant}: {next(rule.reason for rule in verdict.rules if not rule.passed)}"
         for verdict in verdicts
     )
-    return "Nothing is promoted. " + "; ".join(failed) + "."
+    return "nothing is promoted: " + "; ".join(failed) + "."
 
 
 def _verdict(comparison: Comparison, policy: PromotionPolicy, variant: str) -> VariantVerdict:

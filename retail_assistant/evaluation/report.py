@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 from rich.console import Console
@@ -17,6 +17,9 @@ from retail_assistant.evaluation.plots import (
     ordered_variants,
     variant_colours,
 )
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _TEMPLATES = Path(__file__).parent / "templates"
 FOOTNOTES = (
@@ -64,8 +67,36 @@ def render_html(
     escaped: catalog and model text is untrusted. `loss_curves`: columns step, loss, job.
     `footnotes` follow those about method.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
+
+    plots = comparison_plots(comparison, loss_curves)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            title=title,
+            headline=headline(comparison),
+            comparison=comparison,
+            variants=ordered_variants(comparison),
+            colours=variant_colours(comparison),
+            key_metrics=_shown_metrics(comparison),
+            subset_labels=SUBSET_LABELS,
+            plots=plots,
+            figures={plot.id: json.loads(plot.figure.to_json()) for plot in plots},
+            summary_rows=comparison.summary.to_dicts(),
+            test_rows=comparison.tests.to_dicts(),
+            cost_columns=[name for name in comparison.costs.columns if name != "variant"],
+            cost_rows=comparison.costs.to_dicts(),
+            missing_rows=comparison.missing.to_dicts(),
+            questions=_questions(comparison),
+            footnotes=[*FOOTNOTES, *footnotes],
+            plotly_js=get_plotlyjs(),
+        )
+    )
+
+
+def _environment() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -75,26 +106,7 @@ def render_html(
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "p_value": p_value, "quantity": quantity}
-    plots = comparison_plots(comparison, loss_curves)
-    return environment.get_template("report.html.j2").render(
-        title=title,
-        headline=headline(comparison),
-        comparison=comparison,
-        variants=ordered_variants(comparison),
-        colours=variant_colours(comparison),
-        key_metrics=_shown_metrics(comparison),
-        subset_labels=SUBSET_LABELS,
-        plots=plots,
-        figures={plot.id: json.loads(plot.figure.to_json()) for plot in plots},
-        summary_rows=comparison.summary.to_dicts(),
-        test_rows=comparison.tests.to_dicts(),
-        cost_columns=[name for name in comparison.costs.columns if name != "variant"],
-        cost_rows=comparison.costs.to_dicts(),
-        missing_rows=comparison.missing.to_dicts(),
-        questions=_questions(comparison),
-        footnotes=[*FOOTNOTES, *footnotes],
-        plotly_js=get_plotlyjs(),
-    )
+    return environment
 
 
 def headline(comparison: Comparison) -> str:

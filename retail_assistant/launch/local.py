@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,13 +11,23 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from retail_assistant.launch.spec import LaunchError, LaunchSpec, Manifest, read_manifest
+from retail_assistant.launch.spec import (
+    MANIFEST_NAME,
+    LaunchError,
+    LaunchSpec,
+    Manifest,
+    read_manifest,
+)
+from retail_assistant.launch.workload import LAUNCHER_PID
 from retail_assistant.storage import write_atomically
 
 LOG_NAME = "log.txt"
 SECONDS_TO_END = 15
 LOG_TAIL_LINES = 15
 WAIT_FOR_TWIN_SECONDS = 24 * 3600
+# A wrapper such as `accelerate launch` survives its killed child and exits with code 1; how the
+# child ended stands only in the log (Python's CalledProcessError, torch's elastic agent).
+CHILD_KILLED = re.compile(r"died with <Signals\.(SIG\w+): \d+>|Signal \d+ \((SIG\w+)\) received")
 
 
 def run_local(spec: LaunchSpec, environment: Mapping[str, str] | None = None) -> Manifest:
@@ -39,11 +50,14 @@ def run_local(spec: LaunchSpec, environment: Mapping[str, str] | None = None) ->
 def _run(spec: LaunchSpec, environment: Mapping[str, str]) -> Manifest:
     spec_path = spec.folder / "spec.json"
     write_atomically(spec_path, spec.model_dump_json(indent=2))
+    # A damaged artefact is made again: until that is done, its old manifest must not vouch for it.
+    (spec.folder / MANIFEST_NAME).unlink(missing_ok=True)
     log_path = spec.folder / LOG_NAME
     with log_path.open("ab") as log:
+        log_start = log.tell()
         process = subprocess.Popen(
             [*_command(spec), "--spec", str(spec_path)],
-            env={**os.environ, **_quiet(), **environment},
+            env={**os.environ, **_quiet(), LAUNCHER_PID: str(os.getpid()), **environment},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -55,7 +69,7 @@ def _run(spec: LaunchSpec, environment: Mapping[str, str]) -> Manifest:
             end_group(process)
     manifest = read_manifest(spec.folder)
     if code != 0 or manifest is None:
-        raise LaunchError(_reason(spec, code, log_path))
+        raise LaunchError(_reason(spec, code, log_path, log_start))
     return manifest
 
 
@@ -102,17 +116,25 @@ def _group_lives(group: int) -> bool:
     return True
 
 
-def _reason(spec: LaunchSpec, code: int, log_path: Path) -> str:
-    lines = log_path.read_text(errors="replace").splitlines()
-    tail = "\n".join(lines[-LOG_TAIL_LINES:])
-    return f"{spec.name}: {_how_it_ended(code)}. Log: {log_path}\n{tail}"
+def _reason(spec: LaunchSpec, code: int, log_path: Path, log_start: int) -> str:
+    """How the run ended that wrote the log from `log_start` on, and the end of that."""
+    log = log_path.read_bytes()[log_start:].decode(errors="replace")
+    tail = "\n".join(log.splitlines()[-LOG_TAIL_LINES:])
+    return f"{spec.name}: {how_it_ended(code, log)}. Log: {log_path}\n{tail}"
 
 
-def _how_it_ended(code: int) -> str:
+def how_it_ended(code: int, log: str) -> str:
+    """A process's end in words, from its exit code (negative: a signal) and its log."""
     if code == 0:
         return "the process ended without leaving a manifest"
-    if code < 0:
-        name = signal.Signals(-code).name
-        hint = " (out of memory, or killed by hand)" if name == "SIGKILL" else ""
-        return f"the process was killed by {name}{hint}; materialize again to continue"
-    return f"the process failed with exit code {code}"
+    killed_by = signal.Signals(-code).name if code < 0 else _signal_of_child(log)
+    if killed_by is None:
+        return f"the process failed with exit code {code}"
+    hint = " (out of memory, or killed by hand)" if killed_by == "SIGKILL" else ""
+    return f"the process was killed by {killed_by}{hint}; materialize again to continue"
+
+
+def _signal_of_child(log: str) -> str | None:
+    """The signal that ended the process under a wrapper, as the wrapper's log tells it."""
+    told = list(CHILD_KILLED.finditer(log))
+    return next(name for name in told[-1].groups() if name) if told else None

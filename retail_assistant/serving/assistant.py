@@ -7,7 +7,7 @@ from typing import Any
 
 from retail_assistant.catalog.index import CatalogIndex
 from retail_assistant.corpus.rendering import render_prompt, supported_messages
-from retail_assistant.corpus.retrieval import retrieve
+from retail_assistant.corpus.retrieval import Retrieved, retrieve
 from retail_assistant.evaluation.engine import Engine, open_engine
 from retail_assistant.evaluation.registry import Champion, read_champion
 from retail_assistant.launch.spec import read_artefact_ref
@@ -37,9 +37,10 @@ class Assistant:
     def reply(self, question: str) -> Reply:
         """Start an answer; its pieces come as they are written."""
         grounded = self.champion.grounding == "retrieved"
-        records = retrieve([question], self._index)[0] if grounded else []
-        messages = supported_messages(render_prompt(question, records), self._tokenizer)
-        return Reply(self._engine.stream(messages, MAX_ANSWER_TOKENS), records)
+        found = retrieve([question], self._index)[0] if grounded else Retrieved([], named=True)
+        prompt = render_prompt(question, found.records, named=found.named)
+        messages = supported_messages(prompt, self._tokenizer)
+        return Reply(self._engine.stream(messages, MAX_ANSWER_TOKENS), found.records)
 
 
 @contextmanager

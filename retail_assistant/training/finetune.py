@@ -73,13 +73,13 @@ def _model(folder: Path, job: HyperparameterJob) -> Any:
     )
 
 
-def _arguments(folder: Path, job: HyperparameterJob, rows: int) -> Any:
+def _arguments(folder: Path, job: HyperparameterJob, *, evaluate: bool) -> Any:
     import torch
     from trl import SFTConfig
 
     on_gpu = torch.cuda.is_available()
-    world = max(1, torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1)
-    steps = max(1, math.ceil(math.ceil(rows / (job.batch_size * world)) * job.epochs))
+    # Numbers of steps below 1 are shares of the whole run: the trainer knows how many processes and
+    # packed rows there are.
     return SFTConfig(
         output_dir=str(folder / "checkpoints"),
         num_train_epochs=job.epochs,
@@ -87,7 +87,7 @@ def _arguments(folder: Path, job: HyperparameterJob, rows: int) -> Any:
         per_device_eval_batch_size=job.batch_size,
         learning_rate=job.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=math.ceil(steps * job.warmup_ratio),
+        warmup_steps=job.warmup_ratio,
         weight_decay=job.weight_decay,
         max_grad_norm=job.max_grad_norm,
         max_length=job.max_seq_length,
@@ -96,10 +96,10 @@ def _arguments(folder: Path, job: HyperparameterJob, rows: int) -> Any:
         gradient_checkpointing=on_gpu,
         bf16=on_gpu,
         use_cpu=not on_gpu,
-        logging_steps=max(1, steps // LOGS_A_RUN),
-        eval_strategy="epoch",
+        logging_steps=1 / LOGS_A_RUN,
+        eval_strategy="epoch" if evaluate else "no",
         save_strategy="steps",
-        save_steps=max(1, math.ceil(steps / CHECKPOINTS_A_RUN)),
+        save_steps=1 / CHECKPOINTS_A_RUN,
         save_total_limit=2,
         seed=job.seed,
         data_seed=job.seed,
@@ -210,7 +210,7 @@ def train(work: Workload, job: HyperparameterJob, tracker: Tracker) -> None:
     reporter = _callback_class()(work, tracker)
     trainer = _trainer_class()(
         model=_model(base, job),
-        args=_arguments(work.folder, job, rows.height),
+        args=_arguments(work.folder, job, evaluate=not held.is_empty()),
         train_dataset=_dataset(rows),
         eval_dataset=_dataset(held) if not held.is_empty() else None,
         processing_class=AutoTokenizer.from_pretrained(base),

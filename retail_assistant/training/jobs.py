@@ -65,7 +65,7 @@ class Study(BaseModel):
     @model_validator(mode="after")
     def _job_names_are_partition_keys(self) -> Self:
         for name in self.jobs:
-            if not JOB_NAME.match(name):
+            if not JOB_NAME.fullmatch(name):
                 raise ValueError(f"job name {name!r}; allowed: {JOB_NAME.pattern}")
         return self
 
@@ -125,30 +125,45 @@ def load_registry(folder: Path) -> Registry:
     return Registry(studies=studies, jobs=jobs)
 
 
+class _StudyLoader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice; PyYAML would silently keep the last one."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key.value!r} is given twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return node
+
+
 def _load_study(path: Path) -> Study:
     try:
-        content = yaml.safe_load(path.read_text())
+        content = _StudyLoader(path.read_text(encoding="utf-8")).get_single_data()
         return Study.model_validate(content)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: not YAML: {error}") from error
     except ValidationError as error:
-        raise StudyError(f"{path}: {_explain(error)}") from error
+        raise StudyError(f"{path}: {_explain(error, Study)}") from error
 
 
 def _load_job(path: Path, name: str, values: dict[str, Any]) -> HyperparameterJob:
     try:
         return HyperparameterJob.model_validate(values)
     except ValidationError as error:
-        raise StudyError(f"{path}: job {name}: {_explain(error)}") from error
+        raise StudyError(f"{path}: job {name}: {_explain(error, HyperparameterJob)}") from error
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     parts = []
     for item in error.errors():
         field = ".".join(str(part) for part in item["loc"])
         known = ""
         if item["type"] == "extra_forbidden":
-            known = f"; allowed: {', '.join(HyperparameterJob.model_fields)}"
+            known = f"; allowed: {', '.join(model.model_fields)}"
         value = "" if item["type"] in ("missing", "value_error") else f"={item['input']!r}"
         parts.append(f"{field}{value}: {item['msg']}{known}".lstrip(": "))
     return "; ".join(parts)

@@ -1,0 +1,268 @@
+"""The local launcher on real processes: done once, failed clearly, ended whole."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from retail_assistant.launch.local import LOG_NAME, how_it_ended, run_local
+from retail_assistant.launch.spec import (
+    MANIFEST_NAME,
+    ArtefactRef,
+    LaunchError,
+    LaunchSpec,
+    read_manifest,
+)
+from retail_assistant.launch.workload import LAUNCHER_PID
+
+MakeSpec = Callable[..., LaunchSpec]
+Environment = dict[str, str]
+SECONDS_TO_START = 30
+SECONDS_TO_END = 20
+RUN_SPEC = """
+import signal
+import sys
+from pathlib import Path
+from retail_assistant.launch.local import run_local
+from retail_assistant.launch.spec import LaunchSpec
+# Started in the background of a shell, a process would inherit that interrupts are ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+run_local(LaunchSpec.model_validate_json(Path(sys.argv[1]).read_text()))
+"""
+
+
+def runs(spec: LaunchSpec) -> int:
+    return len((spec.folder / "runs.txt").read_text().splitlines())
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"{what} did not happen in {seconds} s"
+        time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_workload_leaves_a_manifest(sample_spec: MakeSpec, environment: Environment) -> None:
+    spec = sample_spec()
+    manifest = run_local(spec, environment)
+    assert manifest == read_manifest(spec.folder)
+    assert manifest.fingerprint == spec.fingerprint
+    assert manifest.inputs == spec.inputs
+    assert manifest.config == spec.config
+    assert manifest.metrics == {"characters": 11}
+    assert manifest.path(spec.folder, "text").read_text() == "a good text"
+    assert manifest.started <= manifest.finished
+    assert manifest.host["cpus"] >= 1
+    assert "polars" in manifest.packages
+
+
+def test_finished_work_is_kept(sample_spec: MakeSpec, environment: Environment) -> None:
+    first = run_local(sample_spec(), environment)
+    again = run_local(sample_spec(orders="fail"), environment)
+    assert again == first
+    assert runs(sample_spec()) == 1
+
+
+def test_a_damaged_artefact_is_made_again(sample_spec: MakeSpec, environment: Environment) -> None:
+    spec = sample_spec()
+    first = run_local(spec, environment)
+    first.path(spec.folder, "text").write_text("tampered!!!")
+    assert read_manifest(spec.folder) is None
+    again = run_local(spec, environment)
+    assert again.outputs == first.outputs
+    assert runs(spec) == 2
+
+
+def test_other_inputs_leave_the_old_artefact(
+    sample_spec: MakeSpec, environment: Environment
+) -> None:
+    old, new = sample_spec(), sample_spec(inputs={"source": "v2"})
+    run_local(old, environment)
+    run_local(new, environment)
+    assert old.folder != new.folder
+    assert read_manifest(old.folder) is not None
+    assert read_manifest(new.folder) is not None
+
+
+def test_a_failure_shows_the_end_of_its_log(
+    sample_spec: MakeSpec, environment: Environment
+) -> None:
+    spec = sample_spec(orders="fail")
+    with pytest.raises(LaunchError) as caught:
+        run_local(spec, environment)
+    message = str(caught.value)
+    assert message.startswith("sample: the process failed with exit code 1. Log: ")
+    assert str(spec.folder / LOG_NAME) in message
+    assert message.endswith("ValueError: the shelf is empty")
+    assert read_manifest(spec.folder) is None
+
+
+def test_success_without_a_manifest_is_a_failure(
+    sample_spec: MakeSpec, environment: Environment
+) -> None:
+    with pytest.raises(LaunchError, match="ended without leaving a manifest"):
+        run_local(sample_spec(orders="vanish"), environment)
+
+
+def test_a_module_that_does_not_exist_is_a_failure(sample_spec: MakeSpec) -> None:
+    with pytest.raises(LaunchError, match=r"No module named retail_assistant\.nothing"):
+        run_local(sample_spec(module="retail_assistant.nothing"))
+
+
+def test_a_killed_workload_is_not_done_and_runs_again(
+    sample_spec: MakeSpec, environment: Environment
+) -> None:
+    spec = sample_spec(orders="half")
+    with pytest.raises(LaunchError, match=r"killed by SIGKILL .*materialize again to continue"):
+        run_local(spec, environment)
+    assert (spec.folder / "text.txt").read_text() == "half"
+    assert not (spec.folder / MANIFEST_NAME).exists()
+    manifest = run_local(sample_spec(), environment)
+    assert manifest.path(spec.folder, "text").read_text() == "a good text"
+
+
+def test_a_repair_that_is_killed_leaves_no_old_manifest(
+    sample_spec: MakeSpec, environment: Environment
+) -> None:
+    spec = sample_spec()
+    run_local(spec, environment).path(spec.folder, "text").unlink()
+    with pytest.raises(LaunchError, match="SIGKILL"):
+        run_local(sample_spec(orders="half"), environment)
+    with pytest.raises(LaunchError, match="not a finished artefact"):
+        ArtefactRef(folder=spec.folder, fingerprint=spec.fingerprint).manifest()
+
+
+def test_the_reason_is_of_this_run_not_of_the_one_before(
+    sample_spec: MakeSpec, environment: Environment
+) -> None:
+    with pytest.raises(LaunchError, match="the shelf is empty"):
+        run_local(sample_spec(orders="fail"), environment)
+    with pytest.raises(LaunchError, match="SIGKILL") as caught:
+        run_local(sample_spec(orders="die"), environment)
+    assert "the shelf is empty" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        (
+            "subprocess.CalledProcessError: Command '['python', '-m', 'x']' died with"
+            " <Signals.SIGKILL: 9>.",
+            "the process was killed by SIGKILL (out of memory, or killed by hand);"
+            " materialize again to continue",
+        ),
+        (
+            "  exitcode  : -11 (pid: 7)\n  traceback : Signal 11 (SIGSEGV) received by PID 7",
+            "the process was killed by SIGSEGV; materialize again to continue",
+        ),
+        ("ValueError: the shelf is empty", "the process failed with exit code 1"),
+        ("", "the process failed with exit code 1"),
+    ],
+)
+def test_a_wrapper_that_lost_its_child_tells_how(log: str, reason: str) -> None:
+    assert how_it_ended(1, log) == reason
+
+
+def test_a_kill_under_accelerate_is_named(sample_spec: MakeSpec, environment: Environment) -> None:
+    with pytest.raises(LaunchError) as caught:
+        run_local(sample_spec(orders="die", accelerate=True), environment)
+    reason = str(caught.value).partition(". Log:")[0]
+    assert "killed by SIGKILL" in reason
+    assert "materialize again to continue" in reason
+
+
+@pytest.fixture
+def lingering(
+    sample_spec: MakeSpec, environment: Environment, tmp_path: Path
+) -> Iterator[tuple[LaunchSpec, subprocess.Popen[bytes]]]:
+    """A launcher in a process of its own, on a workload that has a child and does not end."""
+    spec = sample_spec(orders="linger")
+    (tmp_path / "linger.json").write_text(spec.model_dump_json())
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", RUN_SPEC, str(tmp_path / "linger.json")],
+        env=_environment(environment),
+        stderr=subprocess.DEVNULL,
+    )
+    pids = spec.folder / "pids.txt"
+    wait_until(lambda: pids.is_file() and " " in pids.read_text(), SECONDS_TO_START, "start")
+    workload = int(pids.read_text().split()[0])
+    yield spec, launcher
+    launcher.kill()
+    launcher.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(workload, signal.SIGKILL)
+
+
+def _environment(more: Mapping[str, str]) -> Environment:
+    return {**os.environ, **more}
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_end_of_the_launcher_ends_the_workload_and_its_children(
+    lingering: tuple[LaunchSpec, subprocess.Popen[bytes]], how: signal.Signals
+) -> None:
+    """Also where nobody waits for the dead launcher, which stays a zombie here."""
+    spec, launcher = lingering
+    pids = [int(pid) for pid in (spec.folder / "pids.txt").read_text().split()]
+    assert all(is_alive(pid) for pid in pids)
+    launcher.send_signal(how)
+    wait_until(lambda: not any(map(is_alive, pids)), SECONDS_TO_END, "the end of all processes")
+    assert launcher.wait(timeout=SECONDS_TO_END) != 0
+    assert read_manifest(spec.folder) is None
+
+
+def test_a_killed_workload_takes_its_children_along(
+    lingering: tuple[LaunchSpec, subprocess.Popen[bytes]],
+) -> None:
+    spec, launcher = lingering
+    workload, child = (int(pid) for pid in (spec.folder / "pids.txt").read_text().split())
+    os.kill(workload, signal.SIGKILL)
+    assert launcher.wait(timeout=SECONDS_TO_END) != 0
+    wait_until(lambda: not is_alive(child), SECONDS_TO_END, "the end of the child")
+
+
+def test_twins_take_turns_and_the_second_finds_the_work_done(
+    sample_spec: MakeSpec, environment: Environment
+) -> None:
+    spec = sample_spec(tracking={"seconds": "1"})
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda one: run_local(one, environment), [spec, spec])
+    assert first == second
+    assert runs(spec) == 1
+
+
+def test_a_workload_whose_launcher_is_gone_does_not_begin(
+    sample_spec: MakeSpec, environment: Environment
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    with pytest.raises(LaunchError, match=rf"the launcher \(process {gone.pid}\) is gone"):
+        run_local(sample_spec(), {**environment, LAUNCHER_PID: str(gone.pid)})
+    assert not (sample_spec().folder / "runs.txt").exists()
+
+
+def test_an_artefact_may_move_with_its_storage(
+    sample_spec: MakeSpec, environment: Environment, tmp_path: Path
+) -> None:
+    spec = sample_spec()
+    run_local(spec, environment)
+    shutil.move(tmp_path / "storage", tmp_path / "moved")
+    moved = sample_spec(root=tmp_path / "moved")
+    run_local(moved, environment)
+    assert runs(moved) == 1

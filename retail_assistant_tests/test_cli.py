@@ -1,0 +1,233 @@
+"""The command line: what it prints, and one clear sentence for what a person can mend."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+import pytest
+
+from retail_assistant import __version__
+from retail_assistant.cli import main
+from retail_assistant.settings import SHIPPED_STUDIES, Settings
+
+COLUMNS_OF_THE_FLIPKART_SAMPLE = 15
+DIALOGUES = pl.DataFrame(
+    [
+        {
+            "dialogue_id": f"q{number}",
+            "product_id": product_id,
+            "product_name": name,
+            "reference": name,
+            "intent": "attribute",
+            "subset": "unseen",
+            "question": f"What is the fabric of {name}?",
+            "answer": f"The fabric of {name} is {value}.",
+            "asked_attribute": "Fabric",
+            "gold_value": value,
+        }
+        for number, (product_id, name, value) in enumerate(
+            [("p1", "Velmora Casual Shirt", "Linen"), ("p2", "Orbina Evening Dress", "Silk")]
+        )
+    ]
+)
+PREDICTIONS = pl.DataFrame(
+    {
+        "dialogue_id": ["q0", "q1"],
+        "variant": ["mine", "mine"],
+        "answer": ["The fabric of Velmora Casual Shirt is Linen.", "It is Wool."],
+        "finish_reason": ["stop", "stop"],
+    }
+)
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def cli(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fresh_settings: None
+) -> Cli:
+    """Run the program's entry point with arguments."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["retail-assistant", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        code = ended.value.code
+        return Result(code if isinstance(code, int) else int(code is not None), out, err)
+
+    return run
+
+
+def assert_refused(result: Result, *words: str) -> None:
+    """One clear sentence on stderr, exit code 2, no traceback."""
+    assert result.code == 2, result
+    assert "Traceback" not in result.err
+    assert len(result.err.strip().splitlines()) == 1, result.err
+    for word in words:
+        assert word in result.err
+
+
+def test_the_version_is_printed(cli: Cli) -> None:
+    assert cli("version") == Result(0, f"{__version__}\n", "")
+
+
+def test_a_catalog_is_synthesized_and_cleaned(cli: Cli, tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog.csv"
+    written = cli(
+        "catalog", "synthesize", "--rows", 60, "--seed", 5, "--dirt", 0.5, "--output", catalog
+    )
+    assert written.code == 0
+    assert len(pl.read_csv(catalog, infer_schema=False).columns) == COLUMNS_OF_THE_FLIPKART_SAMPLE
+    cleaned = cli("catalog", "clean", catalog, "--output", tmp_path / "clean")
+    assert cleaned.code == 0
+    counts = json.loads(cleaned.out)
+    assert counts["rows_in"] == counts["products"] + counts["rejected"] == 60
+    assert sum(counts["reasons"].values()) == counts["rejected"] > 0
+    rows = [pl.read_parquet(path).height for path in (tmp_path / "clean").glob("*.parquet")]
+    assert sorted(rows) == sorted([counts["products"], counts["rejected"]])
+
+
+def test_the_same_seed_writes_the_same_catalog(cli: Cli, tmp_path: Path) -> None:
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        arguments = ("--rows", 20, "--seed", seed, "--output", tmp_path / f"{name}.csv")
+        assert cli("catalog", "synthesize", *arguments).code == 0
+    a, b, c = ((tmp_path / f"{name}.csv").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_a_missing_catalog_is_refused(cli: Cli, tmp_path: Path) -> None:
+    result = cli("catalog", "clean", tmp_path / "nothing.csv", "--output", tmp_path / "clean")
+    assert_refused(result, "nothing.csv was not found", "allowed")
+    assert result.out == ""
+    assert not (tmp_path / "clean").exists()
+
+
+def test_a_catalog_without_its_columns_is_refused(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    result = cli("catalog", "clean", tmp_path / "other.csv", "--output", tmp_path / "clean")
+    assert_refused(result, "other.csv", "uniq_id")
+
+
+@pytest.mark.parametrize("arguments", [("--rows", 0), ("--rows", 5, "--dirt", 2)])
+def test_options_out_of_range_are_refused(cli: Cli, tmp_path: Path, arguments: object) -> None:
+    result = cli("catalog", "synthesize", *arguments, "--output", tmp_path / "x.csv")
+    assert result.code == 2
+    assert "range" in result.err
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_all_jobs_are_listed(cli: Cli) -> None:
+    result = cli("jobs", "list")
+    assert result.code == 0
+    for job in ("quickstart-closed-book", "quickstart-grounded", "base", "job-0", "job-2"):
+        assert job in result.out
+
+
+def test_a_job_is_shown_with_every_value(cli: Cli) -> None:
+    shown = json.loads(cli("jobs", "show", "job-1").out)
+    assert shown["study"] == "retail"
+    assert shown["hyperparameters"]["learning_rate"] == 2e-4
+    assert shown["hyperparameters"]["quantization"] == "none"
+
+
+def test_a_job_that_does_not_exist_is_refused(cli: Cli) -> None:
+    assert_refused(cli("jobs", "show", "job-9"), "no job 'job-9'", "allowed: ", "job-0")
+
+
+def test_studies_are_validated(cli: Cli, tmp_path: Path) -> None:
+    assert cli("jobs", "validate", SHIPPED_STUDIES).code == 0
+    (tmp_path / "wrong.yaml").write_text(
+        "study: s\ndescription: d\njobs:\n"
+        "  fast: {lora_r: 8, lora_alpha: 16, learning_rate: 20000}\n"
+    )
+    result = cli("jobs", "validate", tmp_path)
+    assert_refused(result, "wrong.yaml: job fast: learning_rate=20000", "less than or equal to 0.1")
+
+
+def test_every_setting_is_shown(cli: Cli) -> None:
+    result = cli("settings")
+    assert result.code == 0
+    for name in Settings.model_fields:
+        assert f"RETAIL_{name.upper()}" in result.out
+
+
+def test_a_wrong_setting_is_refused(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETAIL_SEED", "seven")
+    assert_refused(cli("settings"), "RETAIL_SEED=seven", "valid integer")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "csv"])
+def test_predictions_are_scored(cli: Cli, tmp_path: Path, kind: str) -> None:
+    write = {"parquet": "write_parquet", "jsonl": "write_ndjson", "csv": "write_csv"}[kind]
+    for name, frame in (("dialogues", DIALOGUES), ("predictions", PREDICTIONS)):
+        getattr(frame, write)(tmp_path / f"{name}.{kind}")
+    arguments = ("--dialogues", tmp_path / f"dialogues.{kind}")
+    arguments += ("--predictions", tmp_path / f"predictions.{kind}")
+    result = cli("evaluate", *arguments, "--json")
+    assert result.code == 0, result.err
+    document = json.loads(result.out)
+    (accuracy,) = [
+        row
+        for row in document["metrics"]
+        if (row["metric"], row["subset"]) == ("strict_accuracy", "unseen")
+    ]
+    assert (accuracy["value"], accuracy["numerator"], accuracy["denominator"]) == (0.5, 1, 2)
+    assert sum(row["questions"] for row in document["outcomes"]) == 2
+    table = cli("evaluate", *arguments)
+    assert table.code == 0
+    assert "strict_accuracy" in table.out
+
+
+def test_files_that_cannot_be_scored_are_refused(cli: Cli, tmp_path: Path) -> None:
+    good, text, broken = (tmp_path / name for name in ("d.parquet", "p.txt", "p.parquet"))
+    DIALOGUES.write_parquet(good)
+    text.write_text("It is Linen.")
+    broken.write_text("no parquet")
+    result = cli("evaluate", "--dialogues", good, "--predictions", text)
+    assert_refused(result, "p.txt: kind '.txt'", "allowed: .parquet, .jsonl, .csv")
+    result = cli("evaluate", "--dialogues", good, "--predictions", broken)
+    assert_refused(result, "p.parquet cannot be read as parquet")
+    result = cli("evaluate", "--dialogues", good, "--predictions", good)
+    assert_refused(result, "predictions", "variant")
+
+
+def test_a_predictions_file_that_is_not_there_is_refused(cli: Cli, tmp_path: Path) -> None:
+    DIALOGUES.write_parquet(tmp_path / "d.parquet")
+    missing = tmp_path / "none.parquet"
+    result = cli("evaluate", "--dialogues", tmp_path / "d.parquet", "--predictions", missing)
+    assert result.code == 2
+    assert "does not exist" in result.err
+
+
+def test_evaluate_documents_its_columns(cli: Cli) -> None:
+    described = cli("evaluate", "--help").out
+    for column in ("dialogue_id", "gold_value", "asked_attribute", "finish_reason", "variant"):
+        assert column in described
+
+
+@pytest.mark.parametrize("arguments", [("report",), ("report", "--json"), ("chat",)])
+def test_without_a_run_the_next_step_is_told(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("RETAIL_STORAGE_URI", str(tmp_path / "empty"))
+    result = cli(*arguments)
+    assert_refused(result, "yet;")
+    assert "materialize it first" in result.err or "make run" in result.err
+
+
+def test_remote_storage_is_refused(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETAIL_STORAGE_URI", "gs://bucket")
+    assert_refused(cli("report"), "RETAIL_STORAGE_URI=gs://bucket", "allowed")

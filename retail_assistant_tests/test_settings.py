@@ -1,0 +1,98 @@
+"""Settings: what the environment says is taken, and what it may not say is refused clearly."""
+
+from pathlib import Path
+
+import pytest
+
+from retail_assistant.settings import (
+    EMBEDDED_CATALOG,
+    SHIPPED_STUDIES,
+    Settings,
+    SettingsError,
+    get_settings,
+)
+
+pytestmark = pytest.mark.usefixtures("fresh_settings", "no_settings")
+
+
+@pytest.fixture
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"RETAIL_{name.upper()}", raising=False)
+
+
+def test_without_variables_the_local_defaults_hold(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = get_settings()
+    assert settings.catalog_uri == str(EMBEDDED_CATALOG)
+    assert settings.studies == SHIPPED_STUDIES
+    assert settings.storage == tmp_path / "var"
+    assert settings.mlflow_tracking_uri == f"sqlite:///{tmp_path}/var/mlflow/mlflow.db"
+
+
+def test_every_setting_is_described() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_variables_need_the_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEED", "11")
+    monkeypatch.setenv("RETAIL_TRAIN_PRODUCTS", "12")
+    settings = get_settings()
+    assert (settings.seed, settings.train_products) == (7, 12)
+
+
+@pytest.mark.parametrize("value", ["all", "ALL", " all "])
+def test_all_means_no_limit(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("RETAIL_TRAIN_PRODUCTS", value)
+    monkeypatch.setenv("RETAIL_EVALUATION_PRODUCTS", value)
+    settings = get_settings()
+    assert settings.train_products is None
+    assert settings.evaluation_products is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("RETAIL_ENVIRONMENT", "moon", "'local' or 'cluster'"),
+        ("RETAIL_GENERATOR", "oracle", "'template'"),
+        ("RETAIL_LAUNCHER", "rocket", "'local'"),
+        ("RETAIL_CATALOG_URI", "", "at least 1 character"),
+        ("RETAIL_STORAGE_URI", "", "at least 1 character"),
+        ("RETAIL_STUDIES", "/no/such/folder", "allowed: a folder of study files"),
+        ("RETAIL_TRAIN_PRODUCTS", "1", "greater than or equal to 2"),
+        ("RETAIL_TRAIN_PRODUCTS", "many", "valid integer"),
+        ("RETAIL_EVALUATION_PRODUCTS", "0", "greater than or equal to 2"),
+        ("RETAIL_SEED", "-1", "greater than or equal to 0"),
+        ("RETAIL_SEED", "1.5", "valid integer"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, allowed: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        get_settings()
+    message = str(caught.value)
+    assert message.startswith(f"{variable}={value}: ")
+    assert allowed in message
+    assert "\n" not in message
+
+
+def test_all_wrong_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETAIL_SEED", "-1")
+    monkeypatch.setenv("RETAIL_LAUNCHER", "rocket")
+    with pytest.raises(SettingsError, match=r"RETAIL_LAUNCHER=rocket: .*; RETAIL_SEED=-1: "):
+        get_settings()
+
+
+def test_remote_storage_is_refused_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETAIL_STORAGE_URI", "gs://bucket/folder")
+    with pytest.raises(SettingsError, match=r"RETAIL_STORAGE_URI=gs://.*allowed.*a local folder"):
+        _ = get_settings().storage
+
+
+def test_a_given_tracking_server_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETAIL_MLFLOW_URI", "http://127.0.0.1:5001")
+    assert get_settings().mlflow_tracking_uri == "http://127.0.0.1:5001"

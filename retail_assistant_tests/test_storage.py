@@ -1,0 +1,172 @@
+"""Tables are named by their content, pointed to last, and never trusted when damaged."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from retail_assistant.storage import StorageError, TableStore, fingerprint, write_atomically
+
+FIRST = pl.DataFrame({"product_id": ["a", "b"], "price": [1.0, None]})
+SECOND = pl.DataFrame({"product_id": ["c"], "price": [2.0]})
+ROUNDS_OF_KILLING = 3
+WRITE_FOREVER = """
+import sys
+from pathlib import Path
+import polars as pl
+from retail_assistant.storage import TableStore
+store = TableStore(Path(sys.argv[1]))
+print("ready", flush=True)
+for number in range(10**9):
+    store.write(pl.DataFrame({"number": [number] * 50_000}), "products")
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> TableStore:
+    return TableStore(tmp_path)
+
+
+def files(store: TableStore, name: str = "products") -> set[str]:
+    return {path.name for path in (store.root / name).iterdir()}
+
+
+def test_a_table_comes_back_as_it_was_written(store: TableStore) -> None:
+    written = store.write(FIRST, "products")
+    found = store.ref("products")
+    assert found == written
+    assert found.read().equals(FIRST)
+    assert found.rows == 2
+
+
+def test_the_same_content_has_the_same_address(store: TableStore, tmp_path: Path) -> None:
+    first = store.write(FIRST, "products")
+    again = store.write(FIRST.clone(), "products")
+    elsewhere = TableStore(tmp_path / "other").write(FIRST, "products")
+    assert first == again
+    assert (elsewhere.path.name, elsewhere.sha256) == (first.path.name, first.sha256)
+    assert files(store) == {first.path.name, "latest.json"}
+
+
+def test_new_content_overwrites_nothing(store: TableStore) -> None:
+    old = store.write(FIRST, "products")
+    new = store.write(SECOND, "products")
+    assert old.path != new.path
+    assert old.read().equals(FIRST)
+    assert store.ref("products").read().equals(SECOND)
+
+
+def test_going_back_to_old_content_only_moves_the_pointer(store: TableStore) -> None:
+    old = store.write(FIRST, "products")
+    new = store.write(SECOND, "products")
+    store.write(FIRST, "products")
+    assert store.ref("products") == old
+    assert new.read().equals(SECOND)
+
+
+def test_partitions_are_kept_apart(store: TableStore) -> None:
+    store.write(FIRST, "predictions", "job-1")
+    store.write(SECOND, "predictions", "job-0")
+    assert store.partitions("predictions") == ["job-0", "job-1"]
+    assert store.ref("predictions", "job-1").read().equals(FIRST)
+    with pytest.raises(StorageError, match="predictions does not exist for job-2 yet"):
+        store.ref("predictions", "job-2")
+    with pytest.raises(StorageError, match="predictions does not exist yet"):
+        store.ref("predictions")
+
+
+def test_an_altered_table_is_refused(store: TableStore) -> None:
+    ref = store.write(FIRST, "products")
+    content = bytearray(ref.path.read_bytes())
+    content[len(content) // 2] ^= 1
+    ref.path.write_bytes(bytes(content))
+    with pytest.raises(StorageError, match="altered or truncated"):
+        store.ref("products").read()
+
+
+def test_a_truncated_or_missing_table_is_refused(store: TableStore) -> None:
+    ref = store.write(FIRST, "products")
+    ref.path.write_bytes(ref.path.read_bytes()[:-10])
+    with pytest.raises(StorageError, match="altered or truncated"):
+        ref.read()
+    ref.path.unlink()
+    with pytest.raises(StorageError, match="is missing; materialize the asset again"):
+        ref.read()
+
+
+def test_writing_again_mends_a_damaged_table(store: TableStore) -> None:
+    ref = store.write(FIRST, "products")
+    ref.path.write_bytes(b"")
+    assert store.write(FIRST, "products").read().equals(FIRST)
+
+
+@pytest.mark.parametrize(
+    ("name", "partition"),
+    [
+        ("..", None),
+        ("../products", None),
+        ("/etc", None),
+        ("", None),
+        (".hidden", None),
+        ("products", ".."),
+        ("products", "a/b"),
+        ("products", "a\\b"),
+        ("products", ""),
+    ],
+)
+def test_names_that_lead_elsewhere_are_refused(
+    store: TableStore, name: str, partition: str | None
+) -> None:
+    with pytest.raises(StorageError, match="cannot name a table or partition"):
+        store.write(FIRST, name, partition)
+    with pytest.raises(StorageError, match="cannot name a table or partition"):
+        store.ref(name, partition)
+    assert not store.root.exists()
+
+
+def test_a_write_that_fails_leaves_the_old_table(store: TableStore) -> None:
+    old = store.write(FIRST, "products")
+    unwritable = pl.DataFrame({"what": pl.Series([object()], dtype=pl.Object)})
+    with pytest.raises((pl.exceptions.PolarsError, pl.exceptions.PanicException)):
+        store.write(unwritable, "products")
+    assert store.ref("products") == old
+    assert files(store) == {old.path.name, "latest.json"}
+
+
+def test_a_killed_writer_leaves_a_whole_table(store: TableStore, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path)]
+    for number in range(ROUNDS_OF_KILLING):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "ready\n"
+            time.sleep(0.2 + 0.037 * number)
+            writer.kill()
+        assert store.ref("products").read()["number"].n_unique() == 1
+
+
+def test_the_pointer_states_file_hash_and_rows(store: TableStore) -> None:
+    ref = store.write(FIRST, "products")
+    pointer = json.loads((ref.path.parent / "latest.json").read_text())
+    assert pointer == {"file": ref.path.name, "sha256": ref.sha256, "rows": 2}
+    assert ref.sha256.startswith(ref.path.stem)
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "facts.json"
+    write_atomically(path, "old")
+    write_atomically(path, b"new")
+    assert path.read_text() == "new"
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "half \ud800")
+    assert path.read_text() == "new"
+    assert [entry.name for entry in path.parent.iterdir()] == ["facts.json"]
+
+
+def test_a_fingerprint_depends_on_content_and_not_on_order() -> None:
+    assert fingerprint({"a": 1, "b": [2, 3]}) == fingerprint({"b": [2, 3], "a": 1})
+    assert fingerprint({"a": 1, "b": [2, 3]}) != fingerprint({"a": 1, "b": [3, 2]})
+    assert fingerprint({"a": 1}) != fingerprint({"a": "1"})
