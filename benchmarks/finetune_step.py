@@ -41,7 +41,7 @@ def trainers(job_name: str) -> dict:
     for name, kind in (("TRL SFTTrainer", ours.__mro__[1]), ("ours", ours)):
         made[name] = kind(
             model=_model(base, job),
-            args=_arguments(Path(tempfile.mkdtemp()), job, rows.height),
+            args=_arguments(Path(tempfile.mkdtemp()), job, evaluate=True),
             train_dataset=_dataset(rows),
             eval_dataset=_dataset(rows),
             processing_class=AutoTokenizer.from_pretrained(base),

@@ -21,7 +21,8 @@ Files may be .parquet, .jsonl or .csv.
 
 --dialogues, a row a question: dialogue_id, product_id, product_name, reference, intent (attribute,
 overview, alternative, complement, unanswerable), subset (recall, unseen, unanswerable), question,
-answer (the gold answer), asked_attribute, gold_value; rows with subset=train serve the loose rule.
+answer (the gold answer), asked_attribute, gold_value, evidence (attributes, product_ids; JSON in a
+.csv); rows with subset=train serve the loose rule.
 
 --predictions, a row an answer: dialogue_id, variant (a model's name), answer, finish_reason (stop,
 length, none).
@@ -120,11 +121,13 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
 ) -> None:
     """Score a predictions file."""
-    from retail_assistant.evaluation.archive import read_frame
+    from retail_assistant.evaluation.archive import read_dialogues, read_frame
     from retail_assistant.evaluation.metrics import score, summarize
 
     scored = score(
-        read_frame(dialogues), read_frame(predictions), read_frame(products) if products else None
+        read_dialogues(dialogues),
+        read_frame(predictions),
+        read_frame(products) if products else None,
     )
     summary = summarize(scored, seed=get_settings().seed)
     if as_json:

@@ -1,6 +1,7 @@
 """The main job in one go: the graph's named slices, in order, on the real Dagster instance."""
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,9 @@ def run_slices(jobs: Sequence[str], console: Console) -> list[Slice]:
         *(("train_and_evaluate", job) for job in jobs),
         ("compare_and_promote", None),
     ]
+    # Of no use to who runs this: the versions are locked.
+    for category in (dg.BetaWarning, dg.PreviewWarning):
+        warnings.simplefilter("ignore", category)
     finished: list[Slice] = []
     code_location = defs()
     with dg.DagsterInstance.get() as instance:

@@ -1,6 +1,7 @@
 """One machine's working place: the Dagster instance, and the servers of `retail-assistant ui`."""
 
 import os
+import shlex
 import shutil
 import socket
 import sys
@@ -68,15 +69,20 @@ def server_commands(settings: Settings, dagster_port: int, mlflow_port: int) -> 
     bin_folder = Path(sys.executable).parent
     mlflow_folder = settings.storage / "mlflow"
     mlflow_folder.mkdir(parents=True, exist_ok=True)
-    module = "-m retail_assistant.definitions -l retail_assistant"
     workspace = PACKAGE_FOLDER.parent / "workspace.yaml"
-    target = f"-w {workspace}" if workspace.is_file() else module
+    module = ["-m", "retail_assistant.definitions", "-l", "retail_assistant"]
+    target = ["-w", workspace] if workspace.is_file() else module
+    store = ["--backend-store-uri", settings.mlflow_tracking_uri]
+    store += ["--artifacts-destination", str(mlflow_folder / "artifacts")]
+    commands = {
+        "dagster": ["dagster-webserver", *target, "-h", HOST, "-p", dagster_port],
+        "daemon": ["dagster-daemon", "run", *target],
+        # One worker: four of them take two gigabytes and half a minute.
+        "mlflow": ["mlflow", "server", "-h", HOST, "-p", mlflow_port, "--workers", 1, *store],
+    }
     return {
-        "dagster": f"{bin_folder}/dagster-webserver {target} -h {HOST} -p {dagster_port}",
-        "daemon": f"{bin_folder}/dagster-daemon run {target}",
-        "mlflow": f"{bin_folder}/mlflow server --host {HOST} --port {mlflow_port}"
-        f" --backend-store-uri {settings.mlflow_tracking_uri}"
-        f" --artifacts-destination {mlflow_folder / 'artifacts'}",
+        name: shlex.join([str(bin_folder / words[0]), *map(str, words[1:])])
+        for name, words in commands.items()
     }
 
 
@@ -85,7 +91,13 @@ def run_servers(commands: dict[str, str]) -> int:
     from honcho.manager import Manager
 
     manager = Manager()
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "DAGSTER_DISABLE_TELEMETRY": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        # MLflow's own background jobs are of no use here and are eight more processes.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
     for name, command in commands.items():
         manager.add_process(name, command, env=environment, cwd=str(Path.cwd()))
     manager.loop()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,11 @@ COSTS = (
 READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     ".parquet": pl.read_parquet,
     ".jsonl": pl.read_ndjson,
-    ".csv": pl.read_csv,
+    # Ids are text: a guess would take a hash of digits only for a number.
+    ".csv": partial(pl.read_csv, infer_schema=False),
 }
+EVIDENCE = pl.Struct({"attributes": pl.List(pl.String), "product_ids": pl.List(pl.String)})
+EVIDENCE_EXAMPLE = '{"attributes": ["Fabric"], "product_ids": ["…"]}'
 
 
 def read_frame(path: Path) -> pl.DataFrame:
@@ -45,6 +49,21 @@ def read_frame(path: Path) -> pl.DataFrame:
         return reader(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
+
+
+def read_dialogues(path: Path) -> pl.DataFrame:
+    """Dialogues from a file; a CSV holds no structures, so there `evidence` is JSON.
+
+    Raises:
+        ValueError: the file cannot be read, or the evidence is not JSON.
+    """
+    frame = read_frame(path)
+    if frame.schema.get("evidence") != pl.String:
+        return frame
+    try:
+        return frame.with_columns(pl.col("evidence").str.json_decode(EVIDENCE))
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{path}: evidence is not JSON; allowed: {EVIDENCE_EXAMPLE}") from error
 
 
 def cost_row(variant: str, training: Mapping[str, Any], answering: Mapping[str, Any]) -> dict:

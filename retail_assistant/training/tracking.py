@@ -1,5 +1,6 @@
 """Experiment tracking that never stops a training: MLflow where it answers, the manifest always."""
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 PARAMETER_LENGTH = 500
+RETRIES = 2
+SQLITE = "sqlite:///"
 
 
 class TrackingTarget(BaseModel):
@@ -36,13 +39,19 @@ class Tracker:
             self._attempt(lambda: self._open(target))
 
     def _open(self, target: TrackingTarget) -> None:
+        # MLflow's own patience with a server that is away is four minutes a call.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(RETRIES))
         from mlflow import MlflowClient
 
         _make_sqlite_folder(target.uri)
         client = MlflowClient(tracking_uri=target.uri)
         experiment = client.get_experiment_by_name(target.experiment)
         self.experiment_id = (
-            experiment.experiment_id if experiment else client.create_experiment(target.experiment)
+            experiment.experiment_id
+            if experiment
+            else client.create_experiment(
+                target.experiment, artifact_location=_artifact_location(target.uri)
+            )
         )
         run = client.create_run(self.experiment_id, tags=target.tags, run_name=target.run_name)
         self._client, self.run_id = client, run.info.run_id
@@ -82,5 +91,12 @@ class Tracker:
 
 
 def _make_sqlite_folder(uri: str) -> None:
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    if uri.startswith(SQLITE):
+        Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _artifact_location(uri: str) -> str | None:
+    """Beside a SQLite file (MLflow would take `mlruns` in the working folder); a server knows."""
+    if not uri.startswith(SQLITE):
+        return None
+    return (Path(uri.removeprefix(SQLITE)).resolve().parent / "artifacts").as_uri()

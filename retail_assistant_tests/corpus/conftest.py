@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from retail_assistant.catalog.assortment import AssortmentPolicy, select_assortment
+from retail_assistant.catalog.index import CatalogIndex, build_index
 from retail_assistant.catalog.products import clean_catalog
 from retail_assistant.catalog.schema import ProductSchema
 from retail_assistant.catalog.source import read_catalog
@@ -76,6 +77,16 @@ def small_catalog(product: MakeProduct, products_frame: MakeFrame) -> pl.DataFra
         product(7, "Bolt Men's Shirt", [("Fabric", "Denim")], "Men's Clothing", "Shirts"),
     ]
     return products_frame(rows)
+
+
+@pytest.fixture(scope="session")
+def small_index(
+    small_catalog: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory
+) -> CatalogIndex:
+    """A real search index of the small catalog."""
+    folder = tmp_path_factory.mktemp("small-catalog") / "index"
+    build_index(small_catalog, folder)
+    return CatalogIndex.open(folder)
 
 
 @pytest.fixture(scope="session")

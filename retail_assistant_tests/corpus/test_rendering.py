@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from retail_assistant.corpus.rendering import (
     MAX_VALUE_CHARACTERS,
+    NAMED,
+    NOT_NAMED,
     SYSTEM_PROMPT,
     plain_text,
     render_completion,
@@ -97,7 +99,8 @@ def test_catalog_and_shopper_text_cannot_leave_their_place(product, text):
     lines = user["content"].split("\n")
     assert lines.count("<record>") == lines.count("</record>") == 2
     assert user["content"].count("<") == user["content"].count(">") == 4
-    assert [line for line in lines if line.startswith("Question:")] == lines[-1:]
+    assert [line for line in lines if line.startswith("Question:")] == lines[-2:-1]
+    assert lines[-1] == NAMED
     assert "[INST]" not in user["content"]
 
 
@@ -119,8 +122,13 @@ def test_records_come_before_the_question_and_history_between(product):
     assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
     assert messages[1]["content"] == "Hello (record)"
     assert messages[2] == history[1]
-    assert messages[3]["content"].endswith("</record>\nQuestion: What is it made of?")
+    assert messages[3]["content"].endswith(f"</record>\nQuestion: What is it made of?\n{NAMED}")
     assert render_prompt("Why?")[-1] == {"role": "user", "content": "Question: Why?"}
+
+
+def test_the_prompt_says_when_no_record_has_the_name(product):
+    content = render_prompt("Why?", [product(1, "Zed")], named=False)[-1]["content"]
+    assert content.endswith(f"</record>\nQuestion: Why?\n{NOT_NAMED}")
 
 
 @pytest.mark.parametrize("role", ["system", "tool", ""])

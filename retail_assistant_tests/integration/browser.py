@@ -3,12 +3,20 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Route, WebSocketRoute, sync_playwright
+from playwright.sync_api import (
+    BrowserContext,
+    Page,
+    Playwright,
+    Route,
+    WebSocketRoute,
+    sync_playwright,
+)
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -49,7 +57,14 @@ def external_requests() -> list[str]:
 @pytest.fixture
 def chromium_page(external_requests: list[str]) -> Iterator[Page]:
     """A new page of 1600x1000 in a fresh profile; requests to other hosts are refused."""
-    with TemporaryDirectory(prefix="chromium-") as profile, sync_playwright() as playwright:
+    with sync_playwright() as playwright, new_page(playwright, external_requests) as page:
+        yield page
+
+
+@contextmanager
+def new_page(playwright: Playwright, refused: list[str]) -> Iterator[Page]:
+    """A page as `chromium_page`; what it asks of other hosts is refused and added to `refused`."""
+    with TemporaryDirectory(prefix="chromium-") as profile:
         context = playwright.chromium.launch_persistent_context(
             profile,
             executable_path=find_browser(),
@@ -60,7 +75,7 @@ def chromium_page(external_requests: list[str]) -> Iterator[Page]:
             timezone_id="UTC",
             service_workers="block",
         )
-        _stay_local(context, external_requests)
+        _stay_local(context, refused)
         yield context.pages[0]
         context.close()
 

@@ -129,6 +129,15 @@ def open_latest_metadata(
     return {texts[0].strip(): texts[1].strip() for texts in cells}
 
 
+def open_markdown(page: Page, label: str) -> Locator:
+    """Open a markdown entry of the metadata in sight; the dialog that shows it (Escape closes)."""
+    row = page.locator(METADATA_ROWS).filter(has=page.get_by_text(label, exact=True))
+    row.get_by_text("[Show Markdown]").click(timeout=PAGE_MS)
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible(timeout=PAGE_MS)
+    return dialog
+
+
 def _open(page: Page, base_url: str, path: str, query: dict[str, str]) -> None:
     # The first visit asks to join the community, in a dialog over everything; this marks it seen.
     page.add_init_script("localStorage.setItem('communityNux', JSON.stringify('1'))")
