@@ -78,6 +78,13 @@ class Settings(BaseSettings):
     def _all_is_no_limit(cls, value: object) -> object:
         return None if isinstance(value, str) and value.strip().lower() == "all" else value
 
+    @field_validator("storage_uri")
+    @classmethod
+    def _storage_is_local(cls, value: str) -> str:
+        if "://" in value:
+            raise ValueError("allowed in this version: a local folder")
+        return value
+
     @field_validator("studies")
     @classmethod
     def _studies_is_a_folder(cls, value: Path) -> Path:
@@ -88,10 +95,6 @@ class Settings(BaseSettings):
     @property
     def storage(self) -> Path:
         """The storage folder, absolute (relative settings count from the working folder)."""
-        if "://" in self.storage_uri:
-            raise SettingsError(
-                f"RETAIL_STORAGE_URI={self.storage_uri}: allowed in this version: a local folder"
-            )
         return Path(self.storage_uri).expanduser().resolve()
 
     @property

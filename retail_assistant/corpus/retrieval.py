@@ -57,6 +57,11 @@ def retrieve(questions: Sequence[str], index: RecordSource) -> list[Retrieved]:
     ]
 
 
+def asks_for_suggestions(question: str) -> bool:
+    """Whether a question wants other products: instead of one, or to go with it."""
+    return bool(_ALTERNATIVE.search(question) or _COMPLEMENT.search(question))
+
+
 def _with_suggestions(question: str, found: list[dict[str, Any]], index: RecordSource) -> Retrieved:
     named = [record for record in found if record["match"] in NAMED_BY]
     if not named:

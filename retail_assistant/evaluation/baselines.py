@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from retail_assistant.corpus.retrieval import SUGGESTIONS
+from retail_assistant.corpus.retrieval import asks_for_suggestions
 
 BASELINES = {"base/closed-book": "none", "base/grounded": "retrieved"}
 """The untouched model, by how it is prompted."""
@@ -41,7 +41,7 @@ def _answer(question: str, context: list[Mapping[str, Any]]) -> str:
     if not context:
         return "I could not find that in our catalog."
     first = context[0]
-    if len(context) > SUGGESTIONS:
+    if asks_for_suggestions(question):
         return "\n".join(f"- {record['name']}" for record in context[1:])
     named = {entry["name"]: entry["value"] for entry in first["attributes"] if entry["name"]}
     asked = question.replace(first["name"], " ")

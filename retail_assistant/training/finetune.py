@@ -109,14 +109,19 @@ def _arguments(folder: Path, job: HyperparameterJob, *, evaluate: bool) -> Any:
 
 
 def _trainer_class() -> Any:
+    import torch
     from torch.nn.functional import cross_entropy
     from trl import SFTTrainer
 
-    class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
+    if torch.cuda.is_available():
+        # There TRL's own fused head skips the masked positions.
+        return SFTTrainer
+
+    class CompletionTrainer(SFTTrainer):
         """SFTTrainer that runs the vocabulary head only where an answer is learned.
 
-        TRL multiplies every position by the vocabulary and masks afterwards; with a catalog record
-        in the prompt nine of ten positions are masked, and that was half of a CPU step.
+        On a CPU TRL multiplies every position by the vocabulary and masks afterwards; with a catalog
+        record in the prompt nine of ten positions are masked (benchmarks/finetune_step.py).
         """
 
         def compute_loss(
@@ -146,7 +151,7 @@ def _trainer_class() -> Any:
 def _callback_class() -> Any:
     from transformers import TrainerCallback
 
-    class Reporter(TrainerCallback):  # type: ignore[misc]
+    class Reporter(TrainerCallback):
         """Progress to Dagster, numbers to MLflow and to the history."""
 
         def __init__(self, work: Workload, tracker: Tracker) -> None:
@@ -203,7 +208,9 @@ def train(work: Workload, job: HyperparameterJob, tracker: Tracker) -> None:
         path=work.spec.paths["prompt_corpus"], sha256=work.spec.inputs["prompt_corpus"], rows=0
     ).read()
     rows, too_long = split_by_length(training_rows(corpus, job, "train"), job.max_seq_length)
-    held, _ = split_by_length(training_rows(corpus, job, "validation"), job.max_seq_length)
+    held, held_too_long = split_by_length(
+        training_rows(corpus, job, "validation"), job.max_seq_length
+    )
     if rows.is_empty():
         raise ValueError(f"no training row fits max_seq_length={job.max_seq_length}")
     base = work.spec.paths["base_model"]
@@ -232,6 +239,7 @@ def train(work: Workload, job: HyperparameterJob, tracker: Tracker) -> None:
     _write_outputs(work, trainer, reporter.history)
     work.metrics |= _measures(trainer, result, rows, time.monotonic() - started)
     work.metrics["rows_too_long"] = too_long.height
+    work.metrics["validation_rows_too_long"] = held_too_long.height
     work.metrics["resumed_from"] = checkpoint.name if checkpoint else None
 
 

@@ -51,7 +51,7 @@ def answer(question: str, context: list[str], products: pl.DataFrame) -> str:
         ("What is the fabric of a lamp?", [], "I could not find that in our catalog."),
         ("What is the fabric?", ["not-in-the-assortment"], "I could not find that in our catalog."),
         (
-            "What is like Orbina Printed Women's Top?",
+            "What is similar to Orbina Printed Women's Top?",
             [TOP, DRESS, SHIRT],
             "- Orbina Evening Women's Dress\n- Velmora Casual Men's Shirt",
         ),

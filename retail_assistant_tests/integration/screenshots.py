@@ -14,7 +14,7 @@ from retail_assistant_tests.integration.browser import new_page
 
 GRAPH_SIZE = (2200, 1300)
 PAGE_SIZE = (1600, 1000)
-REPORT_WIDTH = 1280
+REPORT_SIZE = (1280, 1800)
 SETTLE_MS = 1_500
 
 
@@ -67,10 +67,10 @@ def _accuracy(page: Page, dagster: str) -> None:
 
 
 def _save_report(page: Page, report: Path, path: Path) -> None:
-    _resize(page, REPORT_WIDTH, PAGE_SIZE[1])
+    _resize(page, *REPORT_SIZE)
     page.goto(report.as_uri())
     page.wait_for_timeout(SETTLE_MS)
-    page.screenshot(path=path, full_page=True)
+    page.screenshot(path=path)
 
 
 def _resize(page: Page, width: int, height: int) -> None:
