@@ -72,7 +72,7 @@ def render_corpus(
     return dialogues.with_columns(
         pl.Series(
             "context_ids",
-            [[r["product_id"] for r in c.records] for c in contexts],
+            [[r["product_id"] for r in c.records if c.named] for c in contexts],
             pl.List(pl.Utf8),
         ),
         pl.Series("prompt", closed, MESSAGES),

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-PROMPT_VERSION = "4"
+PROMPT_VERSION = "5"
 
 SYSTEM_PROMPT = (
     "You are our shop's assistant. Answer briefly and only from our catalog records;"
@@ -18,7 +18,7 @@ SYSTEM_PROMPT = (
 )
 
 NAMED = "Found: a record of this name."
-NOT_NAMED = "Found: no record of this name, only the nearest."
+NOT_NAMED = "Found: no record of this name."
 
 MAX_ATTRIBUTES = 10
 MAX_NAME_CHARACTERS = 120
@@ -84,8 +84,9 @@ def render_prompt(
 ) -> list[Message]:
     """The messages a model is asked with: system, earlier turns, records and the question.
 
-    `named` says whether the question names a product that is among the records; where it does
-    not, the prompt says that they are only the nearest (retrieval knows, the model would guess).
+    `named` says whether the question names a product that is among the records. Where it does not,
+    the prompt says so and leaves the records out: a small model answers from whatever record it
+    is shown, and retrieval knows better that none of them was asked for.
 
     `history` holds earlier turns as messages with a role of "user" or "assistant"; anything else
     raises ValueError, so that a client cannot speak as the system.
@@ -93,7 +94,8 @@ def render_prompt(
     asked = f"Question: {plain_text(question, MAX_QUESTION_CHARACTERS)}"
     # Last, where even a small model heeds it.
     found = [NAMED if named else NOT_NAMED] if records else []
-    content = "\n".join((*map(render_record, records), asked, *found))
+    shown = records if named else ()
+    content = "\n".join((*map(render_record, shown), asked, *found))
     return [
         {"role": "system", "content": SYSTEM_PROMPT},
         *map(_earlier_turn, history),

@@ -48,7 +48,7 @@ def retrieve(questions: Sequence[str], index: RecordSource) -> list[Retrieved]:
 
     A question that names a product, or gives its item code, gets just the products of that name;
     if it asks for alternatives or for something to go with it, the index's suggestions, too. A
-    question that names none gets the nearest records, and the prompt says that they are no match.
+    question that names none gets the nearest records: to be offered, not to be answered from.
     """
     found = index.search_many(list(questions), k=RECORDS)
     return [

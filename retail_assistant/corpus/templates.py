@@ -56,7 +56,7 @@ class TemplateGenerator(BaseModel):
         description="phrasings of each fact in training; one more is held out for recall",
     )
     training_mix: Mix = Field(
-        Mix(unanswerable=0.3, overview=0.1, alternative=0.06, complement=0.06),
+        Mix(unanswerable=0.36, overview=0.1, alternative=0.06, complement=0.06),
         description="other questions for each attribute question, in train and validation",
     )
     evaluation_mix: Mix = Field(
@@ -146,7 +146,9 @@ class TemplateGenerator(BaseModel):
             yield from self._first(round(share * base), subjects, subset, intent, write)
         refused: Subset = "unanswerable" if subset == "unseen" else subset
         count = round(mix.unanswerable * base)
-        invented = list(islice(names, (count + 1) // 2))
+        # Declining a name that is not there is learned from few rows, a missing attribute is not.
+        share = 2 if subset == "unseen" else 3
+        invented = list(islice(names, -(-count // share)))
         for name in invented:
             yield writer.unknown_product(name, refused)
         missing = count - len(invented)

@@ -19,7 +19,8 @@ PREVIEW_CHARACTERS = 160
 def frame_version(frame: pl.DataFrame) -> str:
     """A data version: the same for the same content, whoever computed it and when."""
     buffer = io.BytesIO()
-    frame.write_ipc(buffer, compression="uncompressed")
+    # Parquet, not IPC: Arrow's buffers hold whatever was in memory where a value is null.
+    frame.rechunk().write_parquet(buffer, compression="uncompressed", statistics=False)
     return hashlib.sha256(buffer.getbuffer()).hexdigest()[:20]
 
 

@@ -19,10 +19,11 @@ MAX_ANSWER_TOKENS = 160
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer that is being written, and the catalog records it is written from."""
+    """An answer that is being written, and the records it is from; if not `named`, the nearest."""
 
     pieces: Iterator[str]
     records: list[dict[str, Any]]
+    named: bool
 
 
 class Assistant:
@@ -40,7 +41,7 @@ class Assistant:
         found = retrieve([question], self._index)[0] if grounded else Retrieved([], named=True)
         prompt = render_prompt(question, found.records, named=found.named)
         messages = supported_messages(prompt, self._tokenizer)
-        return Reply(self._engine.stream(messages, MAX_ANSWER_TOKENS), found.records)
+        return Reply(self._engine.stream(messages, MAX_ANSWER_TOKENS), found.records, found.named)
 
 
 @contextmanager

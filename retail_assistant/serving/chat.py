@@ -45,6 +45,8 @@ def answer(assistant: Assistant, question: str, console: Console) -> None:
         console.file.write(piece)
         console.file.flush()
     console.file.write("\n")
+    if not reply.named:
+        console.print("  [dim]nearest in the catalog:[/dim]")
     for record in reply.records:
         console.print(f"  [dim]{escape(_source(record))}[/dim]", highlight=False)
 

@@ -120,8 +120,8 @@ def _trainer_class() -> Any:
     class CompletionTrainer(SFTTrainer):
         """SFTTrainer that runs the vocabulary head only where an answer is learned.
 
-        On a CPU TRL multiplies every position by the vocabulary and masks afterwards; with a catalog
-        record in the prompt nine of ten positions are masked (benchmarks/finetune_step.py).
+        On a CPU TRL multiplies every position by the vocabulary and masks afterwards; with a
+        catalog record in the prompt nine of ten are masked (benchmarks/finetune_step.py).
         """
 
         def compute_loss(

@@ -132,7 +132,9 @@ def test_the_corpus_keeps_every_dialogue_in_order(
     corpus: pl.DataFrame, dialogues: pl.DataFrame, contexts: list[Retrieved]
 ) -> None:
     assert corpus.select(dialogues.columns).equals(dialogues)
-    assert corpus["context_ids"].to_list() == [ids(found) for found in contexts]
+    assert corpus["context_ids"].to_list() == [
+        ids(found) if found.named else [] for found in contexts
+    ]
     assert corpus["prompt_version"].unique().to_list() == [PROMPT_VERSION]
 
 

@@ -128,7 +128,8 @@ def test_records_come_before_the_question_and_history_between(product):
 
 def test_the_prompt_says_when_no_record_has_the_name(product):
     content = render_prompt("Why?", [product(1, "Zed")], named=False)[-1]["content"]
-    assert content.endswith(f"</record>\nQuestion: Why?\n{NOT_NAMED}")
+    assert content.endswith(f"Question: Why?\n{NOT_NAMED}")
+    assert "<record>" not in content
 
 
 @pytest.mark.parametrize("role", ["system", "tool", ""])

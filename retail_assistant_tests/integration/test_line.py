@@ -24,6 +24,8 @@ PARTITIONS = {
 NEVER_MADE = {"champion"}
 """A model of random weights passes no rule of the promotion policy."""
 OBSERVED = {"raw_catalog"}
+NAMING_ATTRIBUTES = ("src", "href", "xlink:href", "srcset", "data", "action", "poster")
+STYLE_REFERENCE = re.compile(r"""(?:url\(|@import )["']?([^"')]+)""")
 FIRST_RUN_SECONDS = 420
 SECOND_RUN_SECONDS = 120
 
@@ -88,7 +90,8 @@ def test_every_check_ran_and_passed(finished_line: FinishedLine) -> None:
         records = instance.get_event_records(
             dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION), limit=500
         )
-    evaluations = [record.asset_check_evaluation for record in records]
+    events = [record.event_log_entry.dagster_event for record in records]
+    evaluations = [event.asset_check_evaluation_data for event in events]
     assert {evaluation.asset_check_key for evaluation in evaluations} == wanted
     failed = {str(e.asset_check_key) for e in evaluations if not e.passed}
     assert not failed
@@ -109,16 +112,28 @@ def test_every_question_is_answered_by_every_variant(finished_line: FinishedLine
 
 
 class _References(HTMLParser):
-    """Everything that a browser would fetch for a page."""
+    """Everything that a page's markup and styles name for a browser to fetch."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.found: list[str] = re.findall(r"""url\(["']?([^"')]+)|@import ["']([^"']+)""", html)
+        self.found: list[str] = []
+        self._in_style = False
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        named = ("src", "href", "xlink:href", "srcset", "data", "action", "poster")
-        self.found += [value or "" for name, value in attrs if name in named]
+        self._in_style = tag == "style"
+        for name, value in attrs:
+            if name == "style":
+                self.handle_data(value or "", of_style=True)
+            elif name in NAMING_ATTRIBUTES:
+                self.found.append(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_style = False
+
+    def handle_data(self, data: str, *, of_style: bool = False) -> None:
+        if self._in_style or of_style:
+            self.found += STYLE_REFERENCE.findall(data)
 
 
 def test_the_report_needs_no_other_file_and_no_network(finished_line: FinishedLine) -> None:

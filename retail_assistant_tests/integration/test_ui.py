@@ -111,6 +111,15 @@ def test_the_comparison_is_readable_in_the_page(
     assert external_requests == []
 
 
+def test_the_report_is_drawn_without_a_network(
+    finished_line: FinishedLine, chromium_page: Page, external_requests: list[str]
+) -> None:
+    chromium_page.goto(finished_line.report().as_uri())
+    expect(chromium_page.locator(".js-plotly-plot svg").first).to_be_visible()
+    assert all(job in chromium_page.inner_text("body") for job in JOBS)
+    assert external_requests == []
+
+
 def test_mlflow_shows_the_runs(servers: Servers, chromium_page: Page) -> None:
     chromium_page.goto(f"{servers.mlflow}/#/experiments", wait_until="domcontentloaded")
     expect(chromium_page.get_by_text("retail_assistant/tiny").first).to_be_visible(timeout=60_000)
