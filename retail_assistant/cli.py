@@ -63,7 +63,7 @@ def run(
         _print_report(settings)
     console.print(times_table(finished))
     if failure:
-        errors.print(f"[red]{escape(failure)}[/red]")
+        errors.print(f"[red]{escape(failure)}[/red]", soft_wrap=True, highlight=False)
         raise typer.Exit(1)
     _say_where_things_are(settings)
 

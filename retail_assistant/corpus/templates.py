@@ -5,6 +5,7 @@ dialogues, and a product keeps its questions when unrelated products come or go 
 extra questions, whose number follows the number of products).
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -23,6 +24,8 @@ from retail_assistant.corpus.lookup import CatalogLookup
 from retail_assistant.corpus.phrasing import ATTRIBUTE_QUESTIONS, PHRASING_VERSION
 from retail_assistant.corpus.suggestions import Suggestions
 
+INVENTED_SHARE = 0.7
+"""Of the declined questions that are learned from: about products that do not exist."""
 TRAINED_ATTRIBUTE_PHRASINGS = len(ATTRIBUTE_QUESTIONS) - 1
 
 Writer = Callable[[Subject, Subset], Dialogue | None]
@@ -56,7 +59,7 @@ class TemplateGenerator(BaseModel):
         description="phrasings of each fact in training; one more is held out for recall",
     )
     training_mix: Mix = Field(
-        Mix(unanswerable=0.36, overview=0.1, alternative=0.06, complement=0.06),
+        Mix(unanswerable=0.4, overview=0.1, alternative=0.06, complement=0.06),
         description="other questions for each attribute question, in train and validation",
     )
     evaluation_mix: Mix = Field(
@@ -146,9 +149,10 @@ class TemplateGenerator(BaseModel):
             yield from self._first(round(share * base), subjects, subset, intent, write)
         refused: Subset = "unanswerable" if subset == "unseen" else subset
         count = round(mix.unanswerable * base)
-        # Declining a name that is not there is learned from few rows, a missing attribute is not.
-        share = 2 if subset == "unseen" else 3
-        invented = list(islice(names, -(-count // share)))
+        # A prompt without a record is short and plainly different; many declined questions about
+        # records that are there would teach a small model to decline whatever it has not met.
+        share = 0.5 if subset == "unseen" else INVENTED_SHARE
+        invented = list(islice(names, math.ceil(share * count)))
         for name in invented:
             yield writer.unknown_product(name, refused)
         missing = count - len(invented)

@@ -57,7 +57,12 @@ def _run(spec: LaunchSpec, environment: Mapping[str, str]) -> Manifest:
         log_start = log.tell()
         process = subprocess.Popen(
             [*_command(spec), "--spec", str(spec_path)],
-            env={**os.environ, **_quiet(), LAUNCHER_PID: str(os.getpid()), **environment},
+            env={
+                **os.environ,
+                **quiet_environment(),
+                LAUNCHER_PID: str(os.getpid()),
+                **environment,
+            },
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -84,7 +89,7 @@ def _command(spec: LaunchSpec) -> list[str]:
     return [*launch, *shape, "-m", spec.module]
 
 
-def _quiet() -> dict[str, str]:
+def quiet_environment() -> dict[str, str]:
     """Hubs are asked only where the settings name one; progress bars would fill the log."""
     return {
         "HF_HUB_DISABLE_TELEMETRY": "1",

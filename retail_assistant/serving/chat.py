@@ -1,5 +1,6 @@
 """A chat with the champion in the terminal."""
 
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from retail_assistant.corpus.rendering import item_code
+from retail_assistant.launch.local import quiet_environment
 from retail_assistant.serving.assistant import Assistant, open_assistant
 from retail_assistant.settings import Settings
 
@@ -17,6 +19,7 @@ LEAVING = frozenset({"exit", "quit", "bye"})
 
 def converse(settings: Settings, question: str | None, console: Console) -> int:
     """Answer one question, or questions from the terminal until the shopper leaves."""
+    os.environ.update(quiet_environment())
     with open_assistant(settings, lambda text: console.print(f"[dim]{escape(text)}[/dim]")) as one:
         if question is not None:
             answer(one, question, console)

@@ -154,9 +154,13 @@ def _callback_class() -> Any:
     class Reporter(TrainerCallback):
         """Progress to Dagster, numbers to MLflow and to the history."""
 
-        def __init__(self, work: Workload, tracker: Tracker) -> None:
+        def __init__(self, work: Workload, tracker: Tracker, earlier: float) -> None:
             self.work, self.tracker = work, tracker
+            self._earlier, self._started = earlier, time.monotonic()
             self.history: list[dict[str, float]] = []
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self._started = time.monotonic()
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if not state.is_world_process_zero or not logs or "train_runtime" in logs:
@@ -171,7 +175,11 @@ def _callback_class() -> Any:
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.is_world_process_zero:
                 folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-                (folder / COMPLETE_MARK).touch()
+                (folder / COMPLETE_MARK).write_text(f"{self.seconds():.1f}")
+
+        def seconds(self) -> float:
+            """Seconds of training so far, those before a break included."""
+            return self._earlier + time.monotonic() - self._started
 
     return Reporter
 
@@ -184,6 +192,11 @@ def last_complete_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written to its end, or None."""
     complete = [path.parent for path in folder.glob(f"checkpoint-*/{COMPLETE_MARK}")]
     return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def _seconds_until(checkpoint: Path | None) -> float:
+    """Seconds of training that a checkpoint stands for."""
+    return float((checkpoint / COMPLETE_MARK).read_text() or 0) if checkpoint else 0.0
 
 
 def _lora(job: HyperparameterJob) -> Any:
@@ -214,7 +227,8 @@ def train(work: Workload, job: HyperparameterJob, tracker: Tracker) -> None:
     if rows.is_empty():
         raise ValueError(f"no training row fits max_seq_length={job.max_seq_length}")
     base = work.spec.paths["base_model"]
-    reporter = _callback_class()(work, tracker)
+    checkpoint = last_complete_checkpoint(work.folder / "checkpoints")
+    reporter = _callback_class()(work, tracker, _seconds_until(checkpoint))
     trainer = _trainer_class()(
         model=_model(base, job),
         args=_arguments(work.folder, job, evaluate=not held.is_empty()),
@@ -224,20 +238,18 @@ def train(work: Workload, job: HyperparameterJob, tracker: Tracker) -> None:
         peft_config=_lora(job),
         callbacks=[reporter],
     )
-    checkpoint = last_complete_checkpoint(work.folder / "checkpoints")
     work.say(
         f"training on {rows.height} rows, {rows['tokens'].sum()} tokens an epoch;"
         f" {too_long.height} rows are too long"
         + (f"; going on from {checkpoint.name}" if checkpoint else "")
     )
-    started = time.monotonic()
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if not trainer.is_world_process_zero():
         return
     adapter = work.folder / "adapter"
     trainer.model.save_pretrained(adapter, safe_serialization=True)
     _write_outputs(work, trainer, reporter.history)
-    work.metrics |= _measures(trainer, result, rows, time.monotonic() - started)
+    work.metrics |= _measures(trainer, result, rows, reporter.seconds())
     work.metrics["rows_too_long"] = too_long.height
     work.metrics["validation_rows_too_long"] = held_too_long.height
     work.metrics["resumed_from"] = checkpoint.name if checkpoint else None

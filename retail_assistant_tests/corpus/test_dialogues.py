@@ -27,7 +27,7 @@ from retail_assistant.corpus.phrasing import (
 )
 from retail_assistant.corpus.screening import screen
 from retail_assistant.corpus.splits import sample_products, split_products
-from retail_assistant.corpus.templates import TemplateGenerator
+from retail_assistant.corpus.templates import INVENTED_SHARE, TemplateGenerator
 from retail_assistant.corpus.wording import value_stands_in
 
 HELD_OUT = (ATTRIBUTE_QUESTIONS[-1].id, AUDIENCE_QUESTIONS[-1].id)
@@ -150,9 +150,9 @@ def test_unanswerables_are_of_two_kinds_and_their_inventions_are_apart(
     assert set(invented["product_name"]).isdisjoint(embedded_assortment["name"])
     brands = invented.select("subset", brand=pl.col("product_name").str.split(" ").list.first())
     assert brands["brand"].is_unique().all()
-    for subset, share in (("train", 3), ("unanswerable", 2)):
+    for subset, share in (("train", INVENTED_SHARE), ("unanswerable", 0.5)):
         rows = declined.filter(pl.col("subset") == subset)
-        assert abs(rows["product_id"].null_count() * share - rows.height) < share
+        assert abs(rows["product_id"].null_count() - rows.height * share) <= 1
         assert rows["gold_value"].null_count() == rows.height
 
 
