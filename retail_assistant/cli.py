@@ -36,7 +36,8 @@ catalog_app = typer.Typer(no_args_is_help=True, help="Catalog files.")
 jobs_app = typer.Typer(no_args_is_help=True, help="Hyperparameter jobs.")
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(jobs_app, name="jobs")
-console = Console()
+# Piped into a file, tables need not squeeze into 80 columns.
+console = Console(width=None if sys.stdout.isatty() else 140)
 errors = Console(stderr=True)
 
 

@@ -6,7 +6,7 @@ extra questions, whose number follows the number of products).
 """
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -78,7 +78,8 @@ class TemplateGenerator(BaseModel):
         sides = dict(splits.select("product_id", "split").iter_rows())
         clusters = dict(splits.select("product_id", "cluster_id").iter_rows())
         _require_known(products, sides, lookup)
-        names = invented_names(lookup, self.seed)
+        names = deque(invented_names(lookup, self.seed))
+        reserved = len(names) // 3  # of a large training set, too, some are left to ask about
         dialogues: list[Dialogue] = []
         # In this order, so that training's invented names do not depend on the evaluation sample.
         for split in ("train", "validation", "test"):
@@ -90,7 +91,10 @@ class TemplateGenerator(BaseModel):
                 lookup, suggestions, seed=self.seed, generator=self.name, version=self.version
             )
             subjects = list(self._subjects(ids, lookup))
-            dialogues.extend(self._about(split, subjects, writer, names))
+            allowance = len(names) if split == "test" else max(0, len(names) - reserved)
+            usable = deque(names.popleft() for _ in range(allowance))
+            dialogues.extend(self._about(split, subjects, writer, usable))
+            names.extendleft(reversed(usable))
         return dialogues_frame(dialogues)
 
     def _subjects(self, ids: Iterable[str], lookup: CatalogLookup) -> Iterator[Subject]:
@@ -112,7 +116,7 @@ class TemplateGenerator(BaseModel):
         split: str,
         subjects: Sequence[Subject],
         writer: ConversationWriter,
-        names: Iterator[str],
+        names: deque[str],
     ) -> Iterator[Dialogue]:
         if split == "test":
             for subject in subjects:
@@ -136,7 +140,7 @@ class TemplateGenerator(BaseModel):
         subset: Subset,
         base: int,
         writer: ConversationWriter,
-        names: Iterator[str],
+        names: deque[str],
         answered: Counter[str] | None,
     ) -> Iterator[Dialogue]:
         """The questions of the other kinds, `base` times the mix of each."""
@@ -152,7 +156,8 @@ class TemplateGenerator(BaseModel):
         # A prompt without a record is short and plainly different; many declined questions about
         # records that are there would teach a small model to decline whatever it has not met.
         share = 0.5 if subset == "unseen" else INVENTED_SHARE
-        invented = list(islice(names, math.ceil(share * count)))
+        wanted = min(math.ceil(share * count), len(names))
+        invented = [names.popleft() for _ in range(wanted)]
         for name in invented:
             yield writer.unknown_product(name, refused)
         missing = count - len(invented)
