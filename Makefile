@@ -5,7 +5,8 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-LOCK := requirements/cpu.lock
+LOCK ?= requirements/cpu.lock
+CODE := retail_assistant retail_assistant_tests benchmarks deploy
 PORT ?= 3000
 MLFLOW_PORT ?= 5000
 
@@ -35,8 +36,8 @@ report: setup  ## The latest comparison, in the terminal.
 test: setup check tests  ## Lint, types and tests, the slow ones too.
 
 check: setup  ## Lint, format and types.
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
 
 tests: setup
@@ -44,8 +45,8 @@ tests: setup
 	$(BIN)/python -m pytest
 
 format: setup  ## Format and fix what can be fixed.
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
 
 lock: setup  ## Resolve requirements/*.in again into the lock files.
 	@sh requirements/lock.sh $(BIN)/uv

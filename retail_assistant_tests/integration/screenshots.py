@@ -21,7 +21,7 @@ SETTLE_MS = 1_500
 def save_screenshots(page: Page, dagster: str, report: Path, folder: Path) -> list[Path]:
     """Save graph.png, partitions.png, comparison.png, accuracy.png and report.png to `folder`.
 
-    The partition page shows the last trained job, the comparison its summary tables and its plot.
+    The partition page shows a grounded job, the comparison its summary tables and its plot.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shots = {
@@ -52,8 +52,9 @@ def _graph(page: Page, dagster: str) -> None:
 
 def _partitions(page: Page, dagster: str) -> None:
     _resize(page, *PAGE_SIZE)
-    last = dagster_ui.open_partitions(page, dagster, "adapter")[-1]
-    dagster_ui.open_latest_metadata(page, dagster, "adapter", last)
+    jobs = dagster_ui.open_partitions(page, dagster, "adapter")
+    shown = next((job for job in jobs if job.endswith("-grounded")), jobs[-1])
+    dagster_ui.open_latest_metadata(page, dagster, "adapter", shown)
 
 
 def _comparison(page: Page, dagster: str) -> None:
