@@ -14,12 +14,14 @@ from retail_assistant.serving.assistant import Assistant, open_assistant
 from retail_assistant.settings import Settings
 
 PROMPT = "you: "
+# Engines report to who runs them; a shopper wants the answer.
+IN_A_TERMINAL = {"VLLM_LOGGING_LEVEL": "ERROR", "TQDM_DISABLE": "1"}
 LEAVING = frozenset({"exit", "quit", "bye"})
 
 
 def converse(settings: Settings, question: str | None, console: Console) -> int:
     """Answer one question, or questions from the terminal until the shopper leaves."""
-    os.environ.update(quiet_environment())
+    os.environ.update(quiet_environment() | IN_A_TERMINAL)
     with open_assistant(settings, lambda text: console.print(f"[dim]{escape(text)}[/dim]")) as one:
         if question is not None:
             answer(one, question, console)
