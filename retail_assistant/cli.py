@@ -206,13 +206,38 @@ def synthesize(
 
 @catalog_app.command()
 def clean(
-    catalog: Annotated[str, typer.Argument(help="A CSV or parquet file, or gs://…")],
+    catalog: Annotated[
+        str, typer.Argument(help="A CSV (also .gz, .zst) or parquet file, or gs://…")
+    ],
     output: Annotated[Path, typer.Option(help="Folder for products and rejected rows.")],
+    mapping: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="A profile (YAML) that says which column holds what; default:"
+            " RETAIL_CATALOG_PROFILE.",
+        ),
+    ] = None,
 ) -> None:
-    """Clean a catalog outside Dagster; prints the counts as JSON."""
-    from retail_assistant.catalog.products import clean_file
+    """Clean a catalog outside Dagster: products.parquet, rejected.parquet; prints the counts."""
+    from rich.progress import Progress
 
-    sys.stdout.write(clean_file(catalog, output).model_dump_json() + "\n")
+    from retail_assistant.catalog.clean import clean_catalog
+    from retail_assistant.catalog.profile import get_profile, load_profile
+
+    profile = load_profile(mapping) if mapping else get_profile()
+    with Progress(console=errors, transient=True) as bar:
+        task = bar.add_task("cleaning", total=None)
+        cleaned = clean_catalog(
+            catalog,
+            output,
+            profile,
+            lambda rows, read, size: bar.update(
+                task, completed=read, total=size, description=f"{rows} rows"
+            ),
+        )
+    sys.stdout.write(cleaned.summary.model_dump_json() + "\n")
 
 
 @jobs_app.command("list")

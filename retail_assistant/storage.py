@@ -9,7 +9,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 ROWS_READ_AHEAD = 1 << 20
+LATEST = "latest"
 
 
 class StorageError(RuntimeError):
@@ -33,16 +35,27 @@ class TableRef(BaseModel):
     rows: int
 
     def read(self) -> pl.DataFrame:
-        """The table.
+        """The table, in memory.
 
         Raises:
             StorageError: the file is missing, truncated or altered.
         """
+        return pl.read_parquet(self._intact())
+
+    def scan(self) -> pl.LazyFrame:
+        """The table, read as far as a query needs it.
+
+        Raises:
+            StorageError: the file is missing, truncated or altered.
+        """
+        return pl.scan_parquet(self._intact())
+
+    def _intact(self) -> Path:
         if not self.path.is_file():
             raise StorageError(f"{self.path} is missing; materialize the asset again")
         if file_sha256(self.path) != self.sha256:
             raise StorageError(f"{self.path} was altered or truncated; materialize it again")
-        return pl.read_parquet(self.path)
+        return self.path
 
 
 def file_sha256(path: Path) -> str:
@@ -77,52 +90,78 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 class TableStore:
-    """Parquet tables under `<root>/tables/<name>[/<partition>]/`."""
+    """Parquet tables under `<root>/tables/<name>[/<partition>]/`.
+
+    A table's pointers are small files: `latest` names the content that an asset has now; others
+    (such as `accepted`) name content that somebody has judged.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root / "tables"
 
-    def _folder(self, name: str, partition: str | None) -> Path:
+    def folder(self, name: str, partition: str | None = None) -> Path:
+        """The folder of a table, there or not.
+
+        Raises:
+            StorageError: a name that would lead elsewhere.
+        """
         parts = [name] if partition is None else [name, partition]
         for part in parts:
             if not part or part.startswith(".") or "/" in part or "\\" in part:
                 raise StorageError(f"{part!r} cannot name a table or partition")
         return self.root.joinpath(*parts)
 
+    @contextmanager
+    def staging(self, name: str, partition: str | None = None) -> Iterator[Path]:
+        """A new folder beside the tables of `name`, to write in; gone at the end."""
+        folder = self.folder(name, partition)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as inside:
+            yield Path(inside)
+
+    def adopt(self, file: Path, name: str, partition: str | None = None) -> TableRef:
+        """Take in a finished parquet file (moved; same disk) under the hash of its bytes."""
+        folder = self.folder(name, partition)
+        folder.mkdir(parents=True, exist_ok=True)
+        digest = file_sha256(file)
+        rows = pl.scan_parquet(file).select(pl.len()).collect().item()
+        path = folder / f"{digest[:20]}.parquet"
+        file.replace(path)
+        return TableRef(path=path, sha256=digest, rows=rows)
+
+    def point(
+        self, ref: TableRef, name: str, partition: str | None = None, label: str = LATEST
+    ) -> None:
+        """Make a stored table the one that the pointer `label` names."""
+        pointer = {"file": ref.path.name, "sha256": ref.sha256, "rows": ref.rows}
+        write_atomically(self.folder(name, partition) / f"{label}.json", json.dumps(pointer))
+
     def write(self, frame: pl.DataFrame, name: str, partition: str | None = None) -> TableRef:
         """Store a frame under the hash of its bytes, then move the pointer to it."""
-        folder = self._folder(name, partition)
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary_name = tempfile.mkstemp(dir=folder, prefix=".writing-")
-        os.close(handle)
-        temporary = Path(temporary_name)
-        try:
-            frame.write_parquet(temporary, compression="zstd")
-            digest = file_sha256(temporary)
-            path = folder / f"{digest[:20]}.parquet"
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        ref = TableRef(path=path, sha256=digest, rows=frame.height)
-        pointer = {"file": path.name, "sha256": digest, "rows": frame.height}
-        write_atomically(folder / "latest.json", json.dumps(pointer))
+        with self.staging(name, partition) as folder:
+            frame.write_parquet(folder / "table.parquet", compression="zstd")
+            ref = self.adopt(folder / "table.parquet", name, partition)
+        self.point(ref, name, partition)
         return ref
 
-    def ref(self, name: str, partition: str | None = None) -> TableRef:
-        """The latest stored table.
+    def ref(self, name: str, partition: str | None = None, label: str = LATEST) -> TableRef:
+        """The stored table that the pointer `label` names.
 
         Raises:
-            StorageError: it was never stored.
+            StorageError: it was never stored, or the pointer is damaged.
         """
-        folder = self._folder(name, partition)
-        pointer = folder / "latest.json"
+        folder = self.folder(name, partition)
+        pointer = folder / f"{label}.json"
         if not pointer.is_file():
             of_partition = f" for {partition}" if partition else ""
             raise StorageError(f"{name} does not exist{of_partition} yet; materialize it first")
-        entry = json.loads(pointer.read_text())
-        return TableRef(path=folder / entry["file"], sha256=entry["sha256"], rows=entry["rows"])
+        try:
+            entry = json.loads(pointer.read_text())
+            path = folder / entry["file"]
+            return TableRef(path=path, sha256=entry["sha256"], rows=entry["rows"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise StorageError(f"{pointer} is damaged; materialize {name} again") from error
 
     def partitions(self, name: str) -> list[str]:
         """The partitions of a table that exist, sorted."""
-        return sorted(path.parent.name for path in (self.root / name).glob("*/latest.json"))
+        return sorted(path.parent.name for path in (self.root / name).glob(f"*/{LATEST}.json"))

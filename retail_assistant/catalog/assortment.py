@@ -6,9 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from retail_assistant.catalog.schema import SOURCE_ROW
 from retail_assistant.catalog.source import CatalogError
 
-_REASON = "_reason"
+REASON = "left out because"
 _CATEGORY_UNITS = "_category_units"
-_SUBCATEGORY_UNITS = "_subcategory_units"
+_SUB_UNITS = "_subcategory_units"
 _CATEGORY = ("department", "category")
 _SUBCATEGORY = (*_CATEGORY, "subcategory")
 
@@ -36,36 +36,41 @@ class AssortmentPolicy(BaseModel):
     )
 
 
-def select_assortment(products: pl.DataFrame, policy: AssortmentPolicy) -> pl.DataFrame:
+def select_assortment(products: pl.LazyFrame, policy: AssortmentPolicy) -> pl.DataFrame:
     """Return the products that ``policy`` keeps: the same columns, by ``source_row``.
 
-    Raises CatalogError when none is left, naming the departments that there are.
+    Units are counted over the whole catalog; only what is kept is held in memory. Raises
+    CatalogError when nothing is left, naming the departments that there are.
     """
-    kept = _judged(products, policy).filter(pl.col(_REASON).is_null()).select(products.columns)
+    names = products.collect_schema().names()
+    judged = judged_products(products, policy).filter(pl.col(REASON).is_null()).select(names)
+    kept = judged.collect(engine="streaming")
     if kept.is_empty():
         raise CatalogError(_nothing_left(products, policy))
     return kept.sort(SOURCE_ROW)
 
 
-def assortment_exclusions(products: pl.DataFrame, policy: AssortmentPolicy) -> pl.DataFrame:
+def assortment_exclusions(products: pl.LazyFrame, policy: AssortmentPolicy) -> pl.LazyFrame:
     """Return product_id, reason, detail of the products that ``policy`` leaves out.
 
     Reasons: other_department, other_category, rare_category, no_subcategory, rare_subcategory.
     Together with ``select_assortment`` these are all products. By ``source_row``.
     """
     return (
-        _judged(products, policy)
-        .filter(pl.col(_REASON).is_not_null())
+        judged_products(products, policy)
+        .filter(pl.col(REASON).is_not_null())
         .sort(SOURCE_ROW)
-        .select("product_id", pl.col(_REASON).alias("reason"), _detail(policy).alias("detail"))
+        .select("product_id", pl.col(REASON).alias("reason"), _detail(policy).alias("detail"))
     )
 
 
-def _judged(products: pl.DataFrame, policy: AssortmentPolicy) -> pl.DataFrame:
-    return products.with_columns(
-        pl.len().over(_CATEGORY).alias(_CATEGORY_UNITS),
-        pl.len().over(_SUBCATEGORY).alias(_SUBCATEGORY_UNITS),
-    ).with_columns(_reason(policy).alias(_REASON))
+def judged_products(products: pl.LazyFrame, policy: AssortmentPolicy) -> pl.LazyFrame:
+    """Return ``products`` with REASON: why ``policy`` leaves it out, null where it is kept."""
+    units = products.select(_SUBCATEGORY).group_by(_SUBCATEGORY).agg(pl.len().alias(_SUB_UNITS))
+    # A handful of groups: the window over them costs nothing, one over the products would.
+    units = units.with_columns(pl.col(_SUB_UNITS).sum().over(_CATEGORY).alias(_CATEGORY_UNITS))
+    counted = products.join(units, on=_SUBCATEGORY, how="left", nulls_equal=True)
+    return counted.with_columns(_reason(policy).alias(REASON))
 
 
 def _reason(policy: AssortmentPolicy) -> pl.Expr:
@@ -78,7 +83,7 @@ def _reason(policy: AssortmentPolicy) -> pl.Expr:
         .then(pl.lit("rare_category"))
         .when(pl.col("subcategory").is_null() & (policy.min_units > 0))
         .then(pl.lit("no_subcategory"))
-        .when(pl.col(_SUBCATEGORY_UNITS) < policy.min_units)
+        .when(pl.col(_SUB_UNITS) < policy.min_units)
         .then(pl.lit("rare_subcategory"))
     )
 
@@ -99,15 +104,14 @@ def _detail(policy: AssortmentPolicy) -> pl.Expr:
         "other_category": pl.format("the category is {}", category),
         "rare_category": pl.format("{} has {}{}", category, _CATEGORY_UNITS, needed),
         "no_subcategory": pl.format("the category tree ends at {}", category),
-        "rare_subcategory": pl.format("{} has {}{}", "subcategory", _SUBCATEGORY_UNITS, needed),
+        "rare_subcategory": pl.format("{} has {}{}", "subcategory", _SUB_UNITS, needed),
     }
-    return pl.coalesce(pl.when(pl.col(_REASON) == name).then(text) for name, text in texts.items())
+    return pl.coalesce(pl.when(pl.col(REASON) == name).then(text) for name, text in texts.items())
 
 
-def _nothing_left(products: pl.DataFrame, policy: AssortmentPolicy) -> str:
-    departments = (
-        products.group_by("department").len().sort("len", "department", descending=[True, False])
-    )
+def _nothing_left(products: pl.LazyFrame, policy: AssortmentPolicy) -> str:
+    sizes = products.group_by("department").len().collect(engine="streaming")
+    departments = sizes.sort("len", "department", descending=[True, False])
     there = ", ".join(f"{name} ({count})" for name, count in departments.head(12).iter_rows())
     return (
         f"no product is left in the assortment with departments {policy.departments}, categories "

@@ -24,8 +24,18 @@ FLIPKART_COLUMNS: tuple[str, ...] = (
 )
 """The 15 columns of the public Flipkart product sample, in file order."""
 
-REQUIRED_COLUMNS: tuple[str, ...] = ("uniq_id", "product_name", "product_category_tree")
-"""Columns without which a file is no catalog; any other of the 15 may be absent (read as null)."""
+RAW_COLUMNS: tuple[str, ...] = (
+    "product_id",
+    "name",
+    "brand",
+    "description",
+    "category_tree",
+    "specifications",
+    "images",
+    "retail_price",
+    "discounted_price",
+)
+"""The text columns that cleaning reads, whatever the file calls them (see mapping.py)."""
 
 SOURCE_ROW = "source_row"
 """1-based number of the data row in the source file (the header is not counted)."""
@@ -39,6 +49,11 @@ PRODUCT_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 MAX_NAME_CHARACTERS = 500
 
 RejectionReason = Literal[
+    "broken_quoting",
+    "too_many_fields",
+    "record_too_long",
+    "invalid_encoding",
+    "invalid_specifications",
     "missing_id",
     "invalid_id",
     "missing_name",
@@ -59,7 +74,7 @@ RejectionReason = Literal[
     "invalid_source_row",
     "invalid_content_hash",
 ]
-"""Why a row is no product. ``invalid_<column>`` means that ``ProductSchema`` refused the value."""
+"""Why a row is no product; other ``invalid_<column>``: ``ProductSchema`` refused the value."""
 
 REJECTION_REASONS: tuple[str, ...] = get_args(RejectionReason)
 

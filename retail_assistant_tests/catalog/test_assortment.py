@@ -9,8 +9,8 @@ from retail_assistant.catalog.assortment import (
     assortment_exclusions,
     select_assortment,
 )
-from retail_assistant.catalog.products import clean_catalog
-from retail_assistant.catalog.source import CatalogError, read_catalog
+from retail_assistant.catalog.source import CatalogError
+from retail_assistant_tests.catalogs import cleaned
 
 
 def products(*groups: tuple[str, str | None, str | None, int]) -> pl.DataFrame:
@@ -34,8 +34,8 @@ CATALOG = products(
 
 def test_kept_and_excluded_are_all_products_with_a_reason_each() -> None:
     policy = AssortmentPolicy()
-    kept = select_assortment(CATALOG, policy)
-    excluded = assortment_exclusions(CATALOG, policy)
+    kept = select_assortment(CATALOG.lazy(), policy)
+    excluded = assortment_exclusions(CATALOG.lazy(), policy).collect()
     assert kept["subcategory"].unique().to_list() == ["Western Wear"]
     assert kept.columns == CATALOG.columns
     assert dict(excluded["reason"].value_counts().iter_rows()) == {
@@ -53,15 +53,15 @@ def test_kept_and_excluded_are_all_products_with_a_reason_each() -> None:
 
 def test_empty_lists_and_zero_units_keep_everything() -> None:
     policy = AssortmentPolicy(departments=[], categories=[], min_units=0)
-    assert select_assortment(CATALOG, policy).equals(CATALOG)
-    assert assortment_exclusions(CATALOG, policy).is_empty()
+    assert select_assortment(CATALOG.lazy(), policy).equals(CATALOG)
+    assert assortment_exclusions(CATALOG.lazy(), policy).collect().is_empty()
 
 
 def test_an_empty_assortment_names_the_departments() -> None:
     with pytest.raises(CatalogError, match=r"Clothing \(55\), Footwear \(30\)"):
-        select_assortment(CATALOG, AssortmentPolicy(departments=["Toys"]))
+        select_assortment(CATALOG.lazy(), AssortmentPolicy(departments=["Toys"]))
     with pytest.raises(CatalogError, match="it has no products"):
-        select_assortment(CATALOG.clear(), AssortmentPolicy())
+        select_assortment(CATALOG.clear().lazy(), AssortmentPolicy())
 
 
 def test_the_policy_refuses_what_it_does_not_know() -> None:
@@ -72,7 +72,7 @@ def test_the_policy_refuses_what_it_does_not_know() -> None:
 
 
 def test_the_real_assortment(real_catalog: Path) -> None:
-    rows = clean_catalog(read_catalog(str(real_catalog))).products
+    rows = cleaned(real_catalog).products.lazy()
     kept = select_assortment(rows, AssortmentPolicy())
     assert kept.height == 373
-    assert kept.height + assortment_exclusions(rows, AssortmentPolicy()).height == 999
+    assert kept.height + assortment_exclusions(rows, AssortmentPolicy()).collect().height == 999

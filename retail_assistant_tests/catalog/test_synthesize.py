@@ -3,22 +3,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from retail_assistant.catalog.assortment import AssortmentPolicy, select_assortment
 from retail_assistant.catalog.dirt import DIRT_KINDS
-from retail_assistant.catalog.products import clean_catalog, clean_file
 from retail_assistant.catalog.schema import FLIPKART_COLUMNS
-from retail_assistant.catalog.source import read_catalog
 from retail_assistant.catalog.synthesize import CHUNK_ROWS, synthesize, write_catalog
+from retail_assistant_tests.catalogs import assortment_of, cleaned, cleaned_frame
 
 SHIPPED = Path(__file__).resolve().parents[2] / "retail_assistant" / "data" / "catalog.csv"
 
 
 def catalog(rows: int, seed: int = 1, dirt: float = 0.05) -> pl.DataFrame:
     return pl.concat(synthesize(rows, seed, dirt))
-
-
-def cleaned(frame: pl.DataFrame) -> pl.DataFrame:
-    return clean_catalog(frame.lazy().with_row_index("source_row", offset=1)).products
 
 
 def test_the_shipped_catalog_is_what_the_generator_writes(tmp_path: Path) -> None:
@@ -28,10 +22,10 @@ def test_the_shipped_catalog_is_what_the_generator_writes(tmp_path: Path) -> Non
 
 
 def test_the_shipped_catalog_fills_the_default_assortment() -> None:
-    result = clean_catalog(read_catalog(str(SHIPPED)))
-    assert result.rows_in == 600 == result.products.height + result.rejected.height
+    result = cleaned(SHIPPED)
+    assert result.summary.rows_in == 600 == result.products.height + result.rejected.height
     assert result.rejected.height > 0
-    kept = select_assortment(result.products, AssortmentPolicy())
+    kept = assortment_of(SHIPPED)
     assert kept.height >= 330
     assert kept["category"].n_unique() == 3
     assert kept.group_by("category", "subcategory").len().height >= 12
@@ -54,7 +48,7 @@ def test_seeds_differ_and_ids_do_not_repeat() -> None:
 
 
 def test_a_clean_catalog_is_all_products_of_six_to_ten_attributes() -> None:
-    products = cleaned(catalog(3000, dirt=0.0))
+    products = cleaned_frame(catalog(3000, dirt=0.0)).products
     assert products.height == 3000
     lengths = products["attributes"].list.len()
     assert (lengths.min(), lengths.max()) == (6, 10)
@@ -69,7 +63,8 @@ def test_a_clean_catalog_is_all_products_of_six_to_ten_attributes() -> None:
 
 
 def test_products_that_share_a_name_agree_with_it() -> None:
-    products = cleaned(catalog(3000, dirt=0.0)).filter(pl.col("name").is_duplicated())
+    products = cleaned_frame(catalog(3000, dirt=0.0)).products
+    products = products.filter(pl.col("name").is_duplicated())
     patterns = (
         products.explode("attributes")
         .unnest("attributes", separator="_")
@@ -81,13 +76,12 @@ def test_products_that_share_a_name_agree_with_it() -> None:
     assert agrees.all()
 
 
-def test_dirt_shows_as_rejections_and_gaps(tmp_path: Path) -> None:
+def test_dirt_shows_as_rejections_and_gaps() -> None:
     dirty = catalog(4000, dirt=1.0)
     assert dirty["product_specifications"].str.contains('"value"=>nil', literal=True).any()
     assert dirty["product_name"].str.contains("&#39;", literal=True).any()
     assert dirty["retail_price"].str.starts_with("Rs. ").any()
-    dirty.write_csv(tmp_path / "dirty.csv")
-    counts = clean_file(str(tmp_path / "dirty.csv"), tmp_path)
+    counts = cleaned_frame(dirty).summary
     assert set(counts.reasons) == {
         "missing_id",
         "invalid_id",
@@ -101,7 +95,7 @@ def test_dirt_shows_as_rejections_and_gaps(tmp_path: Path) -> None:
 
 
 def test_defects_of_text_are_repaired_by_cleaning() -> None:
-    products = cleaned(catalog(4000, dirt=1.0))
+    products = cleaned_frame(catalog(4000, dirt=1.0)).products
     odd = r"&#|&amp;|\u200b|\ufeff|â€"
     for column in ("name", "department", "category", "brand"):
         assert not products[column].str.contains(odd).any()
