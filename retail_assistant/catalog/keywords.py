@@ -1,15 +1,32 @@
 """Description keywords: lower case, lemmatised, without stop words and punctuation.
 
-Lemmas are looked up once for each distinct token of the whole frame, not once for each row: a
-catalog of a million rows has some ten thousand distinct tokens.
+A text is cut at its spaces first. What stands between two of them, "Dresses," with its comma, is
+read once for each distinct such word, not once for each row: a catalog of a million rows has some
+ten thousand of them.
 """
 
 from functools import cache
+from itertools import chain
 
+import numpy as np
 import polars as pl
+
+from retail_assistant.catalog.ragged import (
+    Ragged,
+    as_lists,
+    encoded,
+    flattened,
+    offsets_of,
+    picked,
+)
 
 # Letters and digits, joined inside by a hyphen, dot or apostrophe: "t-shirt", "0.5", "women's".
 _WORD = r"[\p{L}\p{N}][\p{L}\p{M}\p{N}]*(?:['.-][\p{L}\p{N}][\p{L}\p{M}\p{N}]*)*"
+_REMEMBERED = 200_000
+
+# Words between spaces and their lemmas. Chunks of one catalog share most words; many threads may
+# look up and add at once, which is safe for a dict.
+_lemmas: dict[str, tuple[str, ...]] = {}
 
 
 def keywords(text: pl.Expr) -> pl.Expr:
@@ -17,16 +34,19 @@ def keywords(text: pl.Expr) -> pl.Expr:
 
     Lemmas are simplemma's for English, stop words are spaCy's.
     """
-    tokens = (
-        text.fill_null("")
-        .str.normalize("NFKC")
-        .str.replace_all("[\u2018\u2019\u02bc]", "'")
-        .str.to_lowercase()
-        .str.extract_all(_WORD)
-    )
-    return tokens.map_batches(
-        _lemmatized, return_dtype=pl.List(pl.String), is_elementwise=True
-    ).list.unique(maintain_order=True)
+    return text.map_batches(keywords_of, return_dtype=pl.List(pl.String), is_elementwise=True)
+
+
+def keywords_of(texts: pl.Series) -> pl.Series:
+    """``keywords`` of a column."""
+    pieces, rows = flattened(texts.fill_null("").str.split(" "))
+    codes, words = encoded(pieces)
+    lemmas = _lemmas_of(words)
+    numbers, distinct = encoded(lemmas.values)
+    places, ends = picked(lemmas, codes)
+    found = Ragged(pl.Series(numbers[places], dtype=pl.UInt32), ends[rows])
+    once = flattened(as_lists(found).list.unique(maintain_order=True))
+    return as_lists(Ragged(distinct.gather(once.values).alias(texts.name), once.offsets))
 
 
 def lemma(token: str) -> str | None:
@@ -61,15 +81,28 @@ def stop_words() -> frozenset[str]:
     return frozenset(names["STOP_WORDS"])
 
 
-def _lemmatized(tokens: pl.Series) -> pl.Series:
-    vocabulary = tokens.explode().drop_nulls().unique().sort()
-    lemmas = pl.Series([lemma(token) for token in vocabulary], dtype=pl.String)
-    return tokens.to_frame("tokens").select(
-        pl.col("tokens").list.eval(_replaced(pl.element(), vocabulary, lemmas)).list.drop_nulls()
-    )["tokens"]
+def _lemmas_of(words: pl.Series) -> Ragged:
+    """Return the lemmas of each of ``words`` (distinct, between spaces), in order."""
+    listed = words.to_list()
+    known = {word: lemmas for word in listed if (lemmas := _lemmas.get(word)) is not None}
+    fresh = [word for word in listed if word not in known]
+    if fresh:
+        read = dict(zip(fresh, _read(fresh), strict=True))
+        known |= read
+        if len(_lemmas) + len(read) > _REMEMBERED:
+            _lemmas.clear()
+        _lemmas.update(read)
+    found = [known[word] for word in listed]
+    lengths = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
+    return Ragged(pl.Series(list(chain.from_iterable(found)), dtype=pl.String), offsets_of(lengths))
 
 
-def _replaced(token: pl.Expr, vocabulary: pl.Series, lemmas: pl.Series) -> pl.Expr:
-    if vocabulary.is_empty():
-        return token
-    return token.replace_strict(vocabulary, lemmas, default=None, return_dtype=pl.String)
+def _read(words: list[str]) -> list[tuple[str, ...]]:
+    tokens = (
+        pl.Series(words, dtype=pl.String)
+        .str.normalize("NFKC")
+        .str.replace_all("[\u2018\u2019\u02bc]", "'")
+        .str.to_lowercase()
+        .str.extract_all(_WORD)
+    )
+    return [tuple(filter(None, map(lemma, row))) for row in tokens.to_list()]

@@ -1,111 +1,63 @@
-"""From raw catalog rows to products, with a reason for every row that is none.
+"""Raw catalog rows as product rows: what can be said of one row without looking at another.
 
-Two steps, so that cleaning can be spread over workers: ``tidy_rows`` looks at one row at a time,
-``settle`` decides what needs the whole catalog (duplicates) and validates.
+``tidy_rows`` reads the columns; ``with_content_hash`` and ``validated`` take the rows that can be
+products. What needs the whole catalog, such as repeated ids, is decided in clean.py.
 """
 
-import hashlib
-from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from itertools import pairwise
 
+import dataframely as dy
+import numpy as np
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field
 
 from retail_assistant.catalog.keywords import keywords
-from retail_assistant.catalog.schema import (
-    FLIPKART_COLUMNS,
-    PRODUCT_ID_PATTERN,
-    SOURCE_ROW,
-    ProductSchema,
-    RejectedSchema,
+from retail_assistant.catalog.ragged import (
+    Ragged,
+    as_lists,
+    encoded,
+    flattened,
+    offsets_of,
+    with_replaced,
 )
-from retail_assistant.catalog.source import read_catalog
-from retail_assistant.catalog.specifications import (
-    parsed_specifications,
-    plain_text,
-    unescaped,
-)
+from retail_assistant.catalog.schema import PRODUCT_ID_PATTERN, SOURCE_ROW, ProductSchema
+from retail_assistant.catalog.specifications import parsed_specifications
+from retail_assistant.catalog.text import has_entities, plain, plain_text, without_escapes
 
 _PRICE = r"(?i)^(?:rs\.?|inr|₹)?\s*([0-9][0-9,]*(?:\.[0-9]+)?)\s*(?:/-)?$"
 _TRUNCATED = r"(?:\.{3}|…)$"
 _URL = r"""(?i)https?://[^\s"'<>\\\]\[{}]+"""
 _PRODUCT_COLUMNS = tuple(ProductSchema.column_names())
-_HASHED_COLUMNS = [name for name in _PRODUCT_COLUMNS if name not in (SOURCE_ROW, "content_hash")]
+# One tree in ASCII, its levels as they shall be: each begins with a letter or digit, has single
+# spaces, nothing that `plain` or `without_escapes` would change, and no mark of a cut at its end.
+_LEVEL = "[0-9A-Za-z](?:(?:(?: & | ?)[!#-%'-;=?-\\[\\]-~])*(?: & | ?)[!#-%'-\\-/-;=?-\\[\\]-~])?"
+_REGULAR_TREE = rf'^\["{_LEVEL}(?: >> {_LEVEL})*"\]$'
+# A JSON list of URLs without white space, none of them with a comma or semicolon at its end.
+_URL_IN_LIST = r'"(?i:https?)://[!#-&(-;=?-Z^-z|~]*[!#-&(-+\--:=?-Z^-z|~]"'
+_REGULAR_IMAGES = rf"^\[{_URL_IN_LIST}(?:, {_URL_IN_LIST})*\]$"
 
 
-@dataclass(frozen=True)
-class CleanedCatalog:
-    """Products and rejected rows of one catalog, both by ``source_row``; together all rows."""
+class ProductRowSchema(ProductSchema):
+    """A product by itself: all of ``ProductSchema`` but that no other row has its id."""
 
-    products: pl.DataFrame
-    rejected: pl.DataFrame
-    rows_in: int
-
-
-class CleanSummary(BaseModel):
-    """What cleaning did, in counts; rows_in = products + rejected."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    rows_in: int = Field(ge=0, description="data rows in the source file")
-    products: int = Field(ge=0, description="rows that became products")
-    rejected: int = Field(ge=0, description="rows that did not")
-    reasons: dict[str, int] = Field(description="rejected rows by reason, most frequent first")
-
-
-def clean_catalog(raw: pl.LazyFrame) -> CleanedCatalog:
-    """Return the products of ``raw`` (``read_catalog``) and the rows that are none, with reasons.
-
-    Never raises for what stands in a row: rows_in == products.height + rejected.height. Of rows
-    that share an id, the first usable one wins.
-    """
-    rows = raw.collect()
-    tidy = tidy_rows(rows.lazy()).collect()
-    return settle(rows, tidy)
-
-
-def clean_file(uri: str, output: Path) -> CleanSummary:
-    """Clean the catalog at ``uri`` into ``output``/products.parquet and rejected.parquet.
-
-    Each file appears whole or not at all. Raises CatalogError where the catalog cannot be read.
-    """
-    cleaned = clean_catalog(read_catalog(uri))
-    output.mkdir(parents=True, exist_ok=True)
-    _write_parquet(cleaned.products, output / "products.parquet")
-    _write_parquet(cleaned.rejected, output / "rejected.parquet")
-    return summary(cleaned)
-
-
-def summary(cleaned: CleanedCatalog) -> CleanSummary:
-    """Return the counts of ``cleaned``."""
-    by_reason = (
-        cleaned.rejected.group_by("reason").len().sort("len", "reason", descending=[True, False])
-    )
-    return CleanSummary(
-        rows_in=cleaned.rows_in,
-        products=cleaned.products.height,
-        rejected=cleaned.rejected.height,
-        reasons=dict(by_reason.iter_rows()),
-    )
+    product_id = dy.String(nullable=False, regex=PRODUCT_ID_PATTERN)
 
 
 def tidy_rows(raw: pl.LazyFrame) -> pl.LazyFrame:
-    """Return the product columns of every raw row, less content_hash; each row on its own.
+    """Return the product columns, less content_hash, of each row of ``raw`` (RAW_COLUMNS).
 
     Nothing is judged yet: ``product_id``, ``name`` and ``department`` may be null here.
     """
     return (
         raw.select(
-            plain_text(pl.col("uniq_id")).alias("product_id"),
-            plain_text(pl.col("product_name")).alias("name"),
-            plain_text(pl.col("brand")).alias("brand"),
-            plain_text(pl.col("description")).alias("description"),
-            category_levels(pl.col("product_category_tree")).alias("categories"),
-            parsed_specifications(pl.col("product_specifications")).alias("attributes"),
-            image_urls(pl.col("image")).alias("image_urls"),
-            price(pl.col("retail_price")).alias("retail_price"),
-            price(pl.col("discounted_price")).alias("discounted_price"),
+            plain_text(pl.col("product_id")),
+            plain_text(pl.col("name")),
+            plain_text(pl.col("brand")),
+            plain_text(pl.col("description")),
+            category_levels(pl.col("category_tree")).alias("categories"),
+            parsed_specifications(pl.col("specifications")).alias("attributes"),
+            image_urls(pl.col("images")).alias("image_urls"),
+            price(pl.col("retail_price")),
+            price(pl.col("discounted_price")),
             pl.col(SOURCE_ROW),
         )
         .with_columns(
@@ -119,35 +71,6 @@ def tidy_rows(raw: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def settle(rows: pl.DataFrame, tidy: pl.DataFrame) -> CleanedCatalog:
-    """Split ``tidy`` (``tidy_rows`` of ``rows``) into products and rejected rows.
-
-    Decides what needs the whole catalog: which of several rows with one id is the product.
-    """
-    judged = tidy.with_columns(_reason().alias("reason"))
-    usable = judged.filter(pl.col("reason").is_null()).drop("reason").sort(SOURCE_ROW)
-    first = usable.unique("product_id", keep="first", maintain_order=True)
-    repeated = usable.join(first.select("product_id", winner=SOURCE_ROW), on="product_id").filter(
-        pl.col(SOURCE_ROW) != pl.col("winner")
-    )
-    products, invalid = _validated(_with_content_hash(first))
-    rejections = pl.concat(
-        [
-            judged.filter(pl.col("reason").is_not_null()).select(
-                SOURCE_ROW, "product_id", "reason", _detail().alias("detail")
-            ),
-            repeated.select(
-                SOURCE_ROW,
-                "product_id",
-                pl.lit("duplicate_id").alias("reason"),
-                pl.format("the id is that of row {}", "winner").alias("detail"),
-            ),
-            invalid,
-        ]
-    )
-    return CleanedCatalog(products, _with_raw_row(rejections, rows), rows_in=rows.height)
-
-
 def category_levels(tree: pl.Expr) -> pl.Expr:
     """Return the levels of a category ``tree`` (str, ``["A >> B >> C"]``) as list[str], never null.
 
@@ -156,27 +79,12 @@ def category_levels(tree: pl.Expr) -> pl.Expr:
     it is kept without the mark. (44 of the 999 real rows have no level but a product name; they
     keep it as their department, which no assortment selects.)
     """
-    inner = (
-        plain_text(unescaped(tree.str.replace(r'(?s)"\s*,\s*".*$', "")))
-        .str.replace(r'^\s*\[?\s*"?', "")
-        .str.replace(r'"?\s*\]?\s*$', "")
-    )
-    levels = (
-        inner.replace({"nil": None, "null": None})
-        .fill_null("")
-        .str.split(">>")
-        .list.eval(pl.element().str.strip_chars())
-        .list.filter(pl.element().str.contains(r"[\p{L}\p{N}]"))
-    )
-    cut = levels.list.last().str.contains(_TRUNCATED) & (levels.list.len() > 1)
-    whole = pl.when(cut).then(levels.list.head(levels.list.len() - 1)).otherwise(levels)
-    return whole.list.eval(pl.element().str.replace(_TRUNCATED, "").str.strip_chars_end())
+    return tree.map_batches(_levels, return_dtype=pl.List(pl.String), is_elementwise=True)
 
 
 def image_urls(text: pl.Expr) -> pl.Expr:
     """Return the http(s) URLs in ``text`` (str, a JSON list or what is left of one), each once."""
-    found = plain_text(unescaped(text.fill_null(""))).fill_null("").str.extract_all(_URL)
-    return found.list.eval(pl.element().str.strip_chars_end(",;")).list.unique(maintain_order=True)
+    return text.map_batches(_urls, return_dtype=pl.List(pl.String), is_elementwise=True)
 
 
 def price(text: pl.Expr) -> pl.Expr:
@@ -184,67 +92,46 @@ def price(text: pl.Expr) -> pl.Expr:
 
     Null where it is no amount above zero.
     """
-    digits = plain_text(text).str.extract(_PRICE).str.replace_all(",", "", literal=True)
-    amount = digits.cast(pl.Float64, strict=False)
-    return pl.when(amount.is_finite() & (amount > 0)).then(amount)
+    return text.map_batches(_amounts, return_dtype=pl.Float64, is_elementwise=True)
 
 
-def _reason() -> pl.Expr:
-    return (
-        pl.when(pl.col("product_id").is_null())
-        .then(pl.lit("missing_id"))
-        .when(~pl.col("product_id").str.contains(PRODUCT_ID_PATTERN))
-        .then(pl.lit("invalid_id"))
-        .when(~_readable(pl.col("name")))
-        .then(pl.lit("missing_name"))
-        .when(pl.col("department").is_null())
-        .then(pl.lit("missing_category"))
-    )
+def with_content_hash(products: pl.DataFrame) -> pl.DataFrame:
+    """Return ``products`` in the schema's columns, with ``content_hash``.
+
+    That is XXH3-128 (128 bits, not cryptographic) of a product's fields but ``source_row``, written
+    as UTF-8 in a fixed form. It stays the same from version to version of every library here.
+    """
+    import xxhash
+
+    # As bytes in one buffer: a Python string for each row would cost more than its hash.
+    texts = _canonical(products).rechunk().to_arrow()
+    _, offsets, data = texts.buffers()
+    ends = np.frombuffer(offsets, dtype=np.int64)[texts.offset :][: len(texts) + 1].tolist()
+    octets = memoryview(data if data is not None else b"")
+    digest = xxhash.xxh3_128_hexdigest
+    hashes = [digest(octets[start:end]) for start, end in pairwise(ends)]
+    column = pl.Series("content_hash", hashes, dtype=pl.String)
+    return products.with_columns(column).select(_PRODUCT_COLUMNS)
 
 
-def _readable(text: pl.Expr) -> pl.Expr:
-    return text.str.contains(r"[\p{L}\p{N}]").fill_null(value=False)
+def validated(products: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the rows that the schema accepts, and (source_row, …, detail) of the others.
 
-
-def _detail() -> pl.Expr:
-    texts = {
-        "missing_id": "uniq_id is empty",
-        "invalid_id": f"uniq_id is not of the form {PRODUCT_ID_PATTERN}",
-        "missing_name": "product_name has no letter or digit",
-        "missing_category": "product_category_tree has no level",
-    }
-    return pl.col("reason").replace_strict(texts, return_dtype=pl.String)
-
-
-def _with_content_hash(products: pl.DataFrame) -> pl.DataFrame:
-    """Add ``content_hash``: BLAKE2b-128 over the row as JSON, fields in schema order."""
-    return products.with_columns(
-        pl.struct(_HASHED_COLUMNS)
-        .struct.json_encode()
-        .map_batches(_digests, return_dtype=pl.String, is_elementwise=True)
-        .alias("content_hash")
-    ).select(_PRODUCT_COLUMNS)
-
-
-def _digests(texts: pl.Series) -> pl.Series:
-    hashed = [hashlib.blake2b(text.encode(), digest_size=16).hexdigest() for text in texts]
-    return pl.Series(texts.name, hashed, dtype=pl.String)
-
-
-def _validated(products: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the rows that ``ProductSchema`` accepts, and (source_row, …, detail) of the others."""
-    valid, failure = ProductSchema.filter(products)
+    Each row is taken by itself: ids may come twice.
+    """
+    accepted, failure = ProductRowSchema.filter(products)
+    valid = accepted.select(_PRODUCT_COLUMNS)
     rules = sorted(failure.counts())
+    if not rules:
+        return valid, _no_rejections()
     # A rule is named "<column>|<what>" by dataframely; only the column goes into the reason.
     failed = [
         pl.when(pl.col(rule) == "invalid").then(pl.lit(rule.split("|")[0])).alias(f"_{rule}")
         for rule in rules
     ]
-    names = failure.details().select(SOURCE_ROW, "product_id", *failed) if rules else None
-    if names is None:
-        return valid.sort(SOURCE_ROW), _no_rejections()
     columns = [f"_{rule}" for rule in rules]
-    invalid = names.select(
+    invalid = failure.details().select(SOURCE_ROW, "product_id", *failed)
+    return valid, invalid.select(
         SOURCE_ROW,
         "product_id",
         pl.concat_str(pl.lit("invalid_"), pl.coalesce(columns)).alias("reason"),
@@ -256,7 +143,6 @@ def _validated(products: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
             .list.join(", "),
         ).alias("detail"),
     )
-    return valid.sort(SOURCE_ROW), invalid
 
 
 def _no_rejections() -> pl.DataFrame:
@@ -264,16 +150,102 @@ def _no_rejections() -> pl.DataFrame:
     return pl.DataFrame(schema={SOURCE_ROW: pl.UInt32, **texts})
 
 
-def _with_raw_row(rejections: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    raw = rows.join(rejections.select(SOURCE_ROW), on=SOURCE_ROW, how="semi").select(
-        SOURCE_ROW, pl.struct(FLIPKART_COLUMNS).struct.json_encode().alias("raw")
+def _levels(trees: pl.Series) -> pl.Series:
+    is_regular = trees.str.contains(_REGULAR_TREE) & ~trees.is_in(['["nil"]', '["null"]'])
+    others = (~is_regular.fill_null(value=False)).arg_true()
+    tree = pl.col("tree").str.strip_prefix('["').str.strip_suffix('"]')
+    levels = trees.to_frame("tree").select(tree.str.split(" >> ")).to_series().alias(trees.name)
+    if others.is_empty():
+        return levels
+    return with_replaced(levels, others.to_numpy(), _read_levels(trees.gather(others)))
+
+
+def _read_levels(trees: pl.Series) -> pl.Series:
+    levels, rows = flattened(_first_tree(trees).str.split(">>"))
+    codes, distinct = encoded(levels)
+    level = pl.col("level")
+    read = (
+        distinct.str.strip_chars()
+        .to_frame("level")
+        .select(
+            level.str.replace(_TRUNCATED, "").str.strip_chars_end(),
+            is_stated=level.str.contains(r"[\p{L}\p{N}]"),
+            is_cut=level.str.contains(_TRUNCATED),
+        )
     )
-    joined = rejections.join(raw, on=SOURCE_ROW, how="left", maintain_order="left")
-    return RejectedSchema.validate(joined.sort(SOURCE_ROW))
+    stated = read["is_stated"].to_numpy()[codes]
+    codes, rows = codes[stated], offsets_of(stated)[rows]
+    last = rows[1:][np.diff(rows) > 1] - 1
+    kept = np.ones(len(codes), dtype=bool)
+    kept[last[read["is_cut"].to_numpy()[codes[last]]]] = False
+    found = read["level"].gather(pl.Series(codes[kept]))
+    return as_lists(Ragged(found, offsets_of(kept)[rows]))
 
 
-def _write_parquet(frame: pl.DataFrame, path: Path) -> None:
-    with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
-        whole = Path(folder) / path.name
-        frame.write_parquet(whole)
-        whole.replace(path)
+def _first_tree(trees: pl.Series) -> pl.Series:
+    """Return the text between the quotes of each tree, the first if there are several."""
+    whole = plain(without_escapes(trees.str.replace(r'(?s)"\s*,\s*".*$', "")))
+    inner = pl.col("tree").str.replace(r'^\s*\[?\s*"?', "").str.replace(r'"?\s*\]?\s*$', "")
+    bare = whole.to_frame("tree").select(inner.fill_null("")).to_series()
+    return bare.set(bare.is_in(["nil", "null"]), "")
+
+
+def _urls(texts: pl.Series) -> pl.Series:
+    is_regular = texts.str.contains(_REGULAR_IMAGES) & ~has_entities(texts)
+    text = pl.col("text").str.strip_prefix('["').str.strip_suffix('"]')
+    lists = texts.to_frame("text").select(text.str.split('", "')).to_series().alias(texts.name)
+    urls = flattened(lists)
+    # A null has no URLs, and as a list now it has none.
+    others = (~is_regular.fill_null(value=True) | _repeating(urls)).arg_true()
+    lists = as_lists(urls)
+    if others.is_empty():
+        return lists
+    whole = plain(without_escapes(texts.gather(others))).fill_null("")
+    read, rows = flattened(whole.str.extract_all(_URL))
+    found = as_lists(Ragged(read.str.strip_chars_end(",;"), rows)).list.unique(maintain_order=True)
+    return with_replaced(lists, others.to_numpy(), found)
+
+
+def _repeating(lists: Ragged) -> pl.Series:
+    """Which of ``lists`` (str) may hold a text twice; all that do are among them."""
+    texts, offsets = lists
+    row = np.repeat(np.arange(len(offsets) - 1, dtype=np.uint64), np.diff(offsets))
+    # A hash for the text in its row: spread by an odd factor, so that rows seldom meet.
+    keys = pl.Series(texts.hash().to_numpy() ^ (row * np.uint64(0x9E3779B97F4A7C15)))
+    found = np.zeros(len(offsets) - 1, dtype=bool)
+    if keys.n_unique() < len(keys):
+        found[row[keys.is_duplicated().to_numpy()].astype(np.int64)] = True
+    return pl.Series(found)
+
+
+def _amounts(texts: pl.Series) -> pl.Series:
+    codes, distinct = encoded(texts.fill_null(""))
+    digits = plain(distinct).str.extract(_PRICE).str.replace_all(",", "", literal=True)
+    amounts = digits.cast(pl.Float64, strict=False)
+    usable = amounts.set(~(amounts.is_finite() & (amounts > 0)).fill_null(value=False), None)
+    return usable.gather(pl.Series(codes)).alias(texts.name)
+
+
+def _canonical(products: pl.DataFrame) -> pl.Series:
+    """Return each product as one text that no other product has.
+
+    Fields are joined by control characters, of which clean text has none. The department, category
+    and subcategory are levels of ``categories`` and not written again.
+    """
+    attributes, rows = flattened(products["attributes"])
+    names = as_lists(Ragged(attributes.struct.field("name").fill_null("\0"), rows))
+    values = as_lists(Ragged(attributes.struct.field("value"), rows))
+    joined = pl.concat_str(
+        *(pl.col(name).fill_null("\0") for name in ("product_id", "name", "brand", "description")),
+        *(pl.col(name).list.join("\x1e") for name in ("description_keywords", "categories")),
+        pl.col("image_urls").list.join("\x1e"),
+        *(pl.lit(lists).list.join("\x1e") for lists in (names, values)),
+        *(pl.lit(_bits(products[name])) for name in ("retail_price", "discounted_price")),
+        separator="\x1f",
+    )
+    return products.select(joined.alias("text")).to_series()
+
+
+def _bits(prices: pl.Series) -> pl.Series:
+    """Return the bits of ``prices`` as text; a price is above zero, so zero stands for none."""
+    return pl.Series(prices.fill_null(0.0).to_numpy().view(np.uint64)).cast(pl.String)

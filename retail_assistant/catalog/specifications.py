@@ -1,4 +1,4 @@
-"""Untrusted catalog text as plain text, and Ruby-style specification text as attributes.
+"""Ruby-style specification text as attributes.
 
 The specification syntax of the public data is a Ruby hash that was printed:
 
@@ -8,52 +8,31 @@ It comes with entries that lack a key, with ``=>nil``, without the brackets, cut
 and with quotes inside values. So it is not parsed as a nested structure: the markers ``"key"=>``
 and ``"value"=>`` are found, and what stands between them is the text of a key or a value. That
 needs no look-around, keeps to linear-time regular expressions, and never fails.
+
+Most texts are written exactly as above. Those are cut between their entries, and each distinct
+entry is read once; any other text is read whole, by the same rules.
 """
 
-import html
-import re
-from collections.abc import Callable
-
+import numpy as np
 import polars as pl
 
+from retail_assistant.catalog.ragged import (
+    Ragged,
+    as_lists,
+    encoded,
+    flattened,
+    offsets_of,
+    picked,
+)
 from retail_assistant.catalog.schema import ATTRIBUTE
+from retail_assistant.catalog.text import plain, without_controls, without_escapes
 
-# Separators for the two passes below; `_without_controls` takes them out of the input first.
+# Separators for the passes below; `without_controls` takes them out of the input first.
 _ENTRY, _NAME, _VALUE = "\x1e", "\x1d", "\x1c"
 
-_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-_ENTITY_START = r"&(?:#[0-9xX]|[A-Za-z])"
-# One pass each, so that an opening without an end costs one scan of the text and no more.
-_MARKUP = (
-    r"(?is)<script\b.*?</script\s*>",
-    r"(?is)<style\b.*?</style\s*>",
-    r"(?s)<!--.*?-->",
-    r"<[/!]?[A-Za-z][^>]*>",
-)
-_MOJIBAKE = (
-    r"[\u00c2\u00c3][\u0080-\u00bf]"
-    r"|\u00e2[\u0080\u20ac][\u0080-\u00bf\u2018-\u203a\u02dc\u0152\u0153\u2122]"
-)
-# Printable ASCII, single spaces and no markup: nothing to do, and most texts are like that.
-_UNUSUAL = r"[^ -~]|[&<]|  |^ | $|^$"
-_INVISIBLE = r"[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
-_ESCAPES = {"n": " ", "r": " ", "t": " ", '"': '"', "\\": "\\", "/": "/"}
-_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
-
-
-def plain_text(text: pl.Expr) -> pl.Expr:
-    """Return ``text`` (str) as one line of plain text: null where nothing is left.
-
-    HTML entities are resolved and tags dropped, UTF-8 that was read as Windows-1252 is read again
-    as UTF-8, control and invisible characters go, white space collapses, Unicode is NFC (not NFKC,
-    which would turn "Polo™" into "PoloTM").
-    """
-    return _on_distinct(text, _cleaned, only=_UNUSUAL)
-
-
-def unescaped(text: pl.Expr) -> pl.Expr:
-    r"""Return ``text`` (str) with the escapes of Ruby and JSON strings read: ``\"``, ``\u00e9``."""
-    return _mapped(text, r"\\", _read_escapes)
+_BEGIN, _BETWEEN, _END = '{"product_specification"=>[{', "}, {", "}]}"
+# Quotes stand only around a key or a value here, so no marker can hide inside of one.
+_REGULAR_ENTRY = r'^(?:"key"=>"[^"]*", )?"value"=>"[^"]*"$'
 
 
 def parsed_specifications(text: pl.Expr) -> pl.Expr:
@@ -63,115 +42,122 @@ def parsed_specifications(text: pl.Expr) -> pl.Expr:
     key stands under a null name. An entry without a value (``=>nil``, ``""``, or cut off before
     its value) states nothing and is left out.
     """
+    return text.map_batches(attributes_of, return_dtype=pl.List(ATTRIBUTE), is_elementwise=True)
+
+
+def attributes_of(texts: pl.Series) -> pl.Series:
+    """``parsed_specifications`` of a column."""
+    texts = texts.fill_null("")
+    codes, entries, rows = _entries(texts)
+    is_regular = entries.str.contains(_REGULAR_ENTRY).to_numpy()
+    others = _rows_with_any(~is_regular[codes], rows)
+    attributes = _read_regular(entries)
+    if others.any():
+        numbers, distinct = encoded(texts.filter(pl.Series(others)))
+        codes, rows = _with_others(codes, rows, others, numbers + np.uint32(len(entries)))
+        attributes = _chained(attributes, _read(distinct))
+    places, ends = picked(attributes, codes)
+    values = attributes.values.gather(pl.Series(places))
+    return as_lists(Ragged(values.alias(texts.name), ends[rows]))
+
+
+def _entries(texts: pl.Series) -> tuple[np.ndarray, pl.Series, np.ndarray]:
+    """Return the entries of ``texts`` as codes, the distinct entries, and each text's offsets.
+
+    A text that has not the usual beginning and end comes as a single entry without content.
+    """
+    text = pl.col("text")
+    is_enclosed = text.str.starts_with(_BEGIN) & text.str.ends_with(_END)
+    inner = text.str.strip_prefix(_BEGIN).str.strip_suffix(_END)
+    lists = texts.to_frame("text").select(
+        pl.when(is_enclosed).then(inner).otherwise(pl.lit("")).str.split(_BETWEEN)
+    )
+    entries, rows = flattened(lists.to_series())
+    return *encoded(entries), rows
+
+
+def _rows_with_any(marks: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Which rows (offsets ``rows``, each with an entry at least) have one of ``marks``."""
+    return np.logical_or.reduceat(marks, rows[:-1]) if len(rows) > 1 else marks
+
+
+def _with_others(
+    codes: np.ndarray, rows: np.ndarray, others: np.ndarray, numbers: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return codes and offsets in which each row of ``others`` has one code, from ``numbers``."""
+    lengths = np.where(others, 1, np.diff(rows))
+    is_other = np.repeat(others, lengths)
+    mixed = np.empty(len(is_other), dtype=np.uint32)
+    mixed[is_other] = numbers
+    mixed[~is_other] = codes[~np.repeat(others, np.diff(rows))]
+    return mixed, offsets_of(lengths)
+
+
+def _chained(first: Ragged, second: Ragged) -> Ragged:
+    values = pl.concat([first.values, second.values])
+    return Ragged(values, np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]]))
+
+
+def _read_regular(entries: pl.Series) -> Ragged:
+    """Return the attribute of each of ``entries``; of one that is not regular, anything."""
+    entry = pl.col("entry")
+    readable = entries.to_frame("entry").select(without_controls(entry))
+    bodies = readable.select(
+        entry.str.extract(r'^"key"=>"([^"]*)"').alias("name"),
+        entry.str.extract(r'"value"=>"([^"]*)"$').alias("value"),
+    )
+    return _stated(_plain(bodies["name"]), _plain(bodies["value"]))
+
+
+def _read(texts: pl.Series) -> Ragged:
+    """Return the attributes of each of ``texts``: any number of entries, however cut."""
     marked = (
-        _without_controls(text.fill_null(""))
+        without_controls(pl.col("text"))
         .str.replace_all(r'"key"\s*=>\s*', f"{_ENTRY}{_NAME}")
         .str.replace_all(r'"value"\s*=>\s*', f"{_ENTRY}{_VALUE}")
         # A value right behind a key belongs to it; any other value is an entry of its own.
         .str.replace_all(f"{_NAME}([^{_ENTRY}]*){_ENTRY}{_VALUE}", f"{_NAME}${{1}}{_VALUE}")
     )
-    entries = marked.str.split(_ENTRY).list.filter(pl.element().str.contains(_VALUE, literal=True))
-    attributes = entries.list.eval(_attribute(pl.element()))
-    return attributes.list.filter(pl.element().struct.field("value").is_not_null()).cast(
-        pl.List(ATTRIBUTE)
+    lists = texts.to_frame("text").select(marked.str.split(_ENTRY)).to_series()
+    entries, offsets = flattened(lists)
+    codes, distinct = encoded(entries)
+    # What stands in front of the first marker, and a key without a value, has no value here.
+    entry = pl.col("entry")
+    bodies = distinct.to_frame("entry").select(
+        entry.str.extract(f"^{_NAME}([^{_VALUE}]*){_VALUE}").alias("name"),
+        entry.str.extract(f"{_VALUE}(.*)$").alias("value"),
     )
-
-
-def _attribute(entry: pl.Expr) -> pl.Expr:
-    name = entry.str.extract(f"^{_NAME}([^{_VALUE}]*){_VALUE}")
-    value = entry.str.extract(f"{_VALUE}(.*)$")
-    return pl.struct(
-        _on_distinct(name, _quoted).alias("name"), _on_distinct(value, _quoted).alias("value")
+    unquoted = bodies.select(
+        _unquoted(pl.col("name")).alias("name"), _unquoted(pl.col("value")).alias("value")
     )
+    attributes = _stated(_plain(unquoted["name"]), _plain(unquoted["value"]))
+    places, ends = picked(attributes, codes)
+    return Ragged(attributes.values.gather(pl.Series(places)), ends[offsets])
 
 
-def _quoted(body: pl.Expr) -> pl.Expr:
+def _stated(names: pl.Series, values: pl.Series) -> Ragged:
+    """Return one attribute (struct) for each value, none where it is null."""
+    attributes = pl.DataFrame({"name": names, "value": values})
+    is_stated = values.is_not_null()
+    return Ragged(attributes.filter(is_stated).to_struct(), offsets_of(is_stated.to_numpy()))
+
+
+def _plain(texts: pl.Series) -> pl.Series:
+    """Return quoted texts as plain text, their escapes read."""
+    codes, distinct = encoded(texts.fill_null(""))
+    return plain(without_escapes(distinct)).gather(pl.Series(codes))
+
+
+def _unquoted(body: pl.Expr) -> pl.Expr:
     """Return the text of a quoted string that is followed by nothing but punctuation of the hash.
 
     The greedy first pattern keeps quotes inside the text. The second takes a tail that was cut
     behind a whole entry, the third a string that was cut, the last one without quotes.
     """
-    text = pl.coalesce(
+    bare = body.str.extract(r"^([^{}\[\],]*)")
+    return pl.coalesce(
         body.str.extract(r'(?s)^"(.*)"[\s{}\[\],]*$'),
         body.str.extract(r'(?s)^"(.*?)"\s*\}'),
         body.str.extract(r'(?s)^"(.*)$'),
-        body.str.extract(r"^([^{}\[\],]*)").replace({"nil": None, "null": None}),
+        pl.when(~bare.is_in(["nil", "null"])).then(bare),
     )
-    return plain_text(unescaped(text))
-
-
-def _without_controls(text: pl.Expr) -> pl.Expr:
-    return text.str.replace_all(r"[\p{Cc}\u2028\u2029]", " ")
-
-
-def _cleaned(text: pl.Expr) -> pl.Expr:
-    readable = _mapped(text, _MOJIBAKE, _repaired)
-    resolved = _mapped(readable, _ENTITY_START, _without_entities)
-    visible = _without_controls(_without_tags(resolved)).str.replace_all(_INVISIBLE, "")
-    collapsed = visible.str.replace_all(r"\s+", " ").str.strip_chars()
-    normal = collapsed.str.normalize("NFC")
-    return pl.when(normal.str.len_bytes() > 0).then(normal)
-
-
-def _mapped(text: pl.Expr, pattern: str, function: Callable[[str], str]) -> pl.Expr:
-    """Apply ``function`` to the texts that match ``pattern``, once for each distinct text."""
-
-    def each(texts: pl.Expr) -> pl.Expr:
-        return texts.map_elements(function, return_dtype=pl.String)
-
-    return _on_distinct(text, each, only=pattern)
-
-
-def _on_distinct(
-    text: pl.Expr, clean: Callable[[pl.Expr], pl.Expr], *, only: str | None = None
-) -> pl.Expr:
-    """Apply ``clean`` once for each distinct text; where ``only`` is given, to texts matching it.
-
-    A catalog says the same few thousand values over and over.
-    """
-
-    def on_series(texts: pl.Series) -> pl.Series:
-        chosen = texts if only is None else texts.filter(texts.str.contains(only))
-        distinct = chosen.drop_nulls().unique()
-        if distinct.is_empty():
-            return texts
-        cleaned = distinct.to_frame("text").select(clean(pl.col("text")).alias("text"))["text"]
-        return texts.replace(distinct, cleaned)
-
-    return text.map_batches(on_series, return_dtype=pl.String, is_elementwise=True)
-
-
-def _without_tags(text: pl.Expr) -> pl.Expr:
-    for pattern in _MARKUP:
-        text = text.str.replace_all(pattern, " ")
-    return text
-
-
-def _without_entities(text: str) -> str:
-    # Scraped text is often escaped twice ("&amp;#39;"), seldom more.
-    for _ in range(3):
-        resolved = _ENTITY.sub(lambda match: html.unescape(match.group()), text)
-        if resolved == text:
-            break
-        text = resolved
-    return text
-
-
-def _repaired(text: str) -> str:
-    try:
-        return text.encode("cp1252").decode("utf-8")
-    except UnicodeError:
-        return text
-
-
-def _read_escapes(text: str) -> str:
-    return _ESCAPE.sub(_read_escape, text)
-
-
-def _read_escape(match: re.Match[str]) -> str:
-    code, character = match.groups()
-    if code is not None:
-        point = int(code, 16)
-        # Half of a surrogate pair is no character on its own.
-        return "\ufffd" if 0xD800 <= point <= 0xDFFF else chr(point)
-    return _ESCAPES.get(character, f"\\{character}")

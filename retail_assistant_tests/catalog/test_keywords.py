@@ -2,7 +2,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retail_assistant.catalog.keywords import keywords, stop_words
+from retail_assistant.catalog.keywords import keywords, keywords_of, stop_words
 
 
 def of(text: str | None) -> list[str]:
@@ -29,3 +29,32 @@ def test_any_text_gives_distinct_lower_case_words(text: str) -> None:
     found = of(text)
     assert len(found) == len(set(found))
     assert all(word and word not in stop_words() for word in found)
+
+
+def test_a_word_between_spaces_may_hold_several_keywords_or_none() -> None:
+    assert of("Red/Blue cotton,linen (and) ... red") == ["red", "blue", "cotton", "linen"]
+
+
+PIECES = st.sampled_from(
+    [
+        " ",
+        "\u00a0",
+        "\n",
+        "Dresses,",
+        "the",
+        "red/blue",
+        "\u03a3\u03a3",
+        "\u0130",
+        "e\u0301",
+        "\ufb01",
+    ]
+)
+
+
+@given(st.lists(st.none() | st.lists(PIECES | st.text(max_size=5)).map("".join), max_size=8))
+def test_cutting_at_spaces_first_changes_nothing(texts: list[str | None]) -> None:
+    # Between words of which none is a keyword, a tab says what a space says.
+    spaced = pl.Series("text", texts, dtype=pl.String)
+    found = keywords_of(spaced)
+    assert found.to_list() == keywords_of(spaced.str.replace_all(" ", "\t")).to_list()
+    assert found.to_list() == [of(text) for text in texts]

@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,41 +8,64 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retail_assistant.catalog.products import (
-    CleanedCatalog,
     category_levels,
-    clean_catalog,
-    clean_file,
     image_urls,
     price,
-    summary,
+    tidy_rows,
+    validated,
+    with_content_hash,
 )
-from retail_assistant.catalog.schema import FLIPKART_COLUMNS, ProductSchema
-from retail_assistant.catalog.source import CatalogError, read_catalog
+from retail_assistant.catalog.schema import RAW_COLUMNS, ProductSchema
 
 GOOD = {
-    "uniq_id": "id-1",
-    "product_name": "Velmora Women&#39;s Top",
-    "product_category_tree": '["Clothing >> Women\'s Clothing >> Western Wear >> Tops"]',
-    "product_specifications": '{"product_specification"=>[{"key"=>"Fabric", "value"=>"Linen"}]}',
+    "product_id": "id-1",
+    "name": "Velmora Women&#39;s Top",
+    "category_tree": '["Clothing >> Women\'s Clothing >> Western Wear >> Tops"]',
+    "specifications": '{"product_specification"=>[{"key"=>"Fabric", "value"=>"Linen"}]}',
     "retail_price": "Rs. 1,299",
     "discounted_price": "649",
-    "image": '["https://images.example.com/a.jpeg"]',
+    "images": '["https://images.example.com/a.jpeg"]',
     "description": "A <b>linen</b> top.",
     "brand": "Velmora",
 }
 CELL = (
     st.none()
-    | st.sampled_from(["a", "A1", " ", "nil", "[]", '["a >> b >> c..."]'])
+    | st.sampled_from(["a", "A1", " ", "nil", "[]", '["a >> b >> c..."]', GOOD["specifications"]])
     | st.text(max_size=20)
 )
+LEVEL = st.sampled_from(
+    [
+        "Clothing",
+        "A & B",
+        "R&D",
+        "a  b",
+        " x",
+        "1",
+        "T...",
+        "1.",
+        "-",
+        "nil",
+        "",
+        "Café",
+        "T…",
+        "&amp;",
+    ]
+) | st.text(max_size=5)
+TREE = st.lists(LEVEL, max_size=5).map(lambda levels: f'["{" >> ".join(levels)}"]')
+URL = st.sampled_from(
+    ["http://a.example/1", "HTTPS://b.example/2,", "https://c.example/?a&b", "http://", "http://é;"]
+) | st.text(max_size=5).map("http://d.example/{}".format)
+URLS = st.lists(URL, max_size=4).map(lambda urls: "[" + ", ".join(f'"{url}"' for url in urls) + "]")
 
 
 def raw(*rows: dict[str, str | None]) -> pl.LazyFrame:
-    schema = dict.fromkeys(FLIPKART_COLUMNS, pl.String)
-    frame = pl.LazyFrame(
-        [{**dict.fromkeys(FLIPKART_COLUMNS), **row} for row in rows], schema=schema
-    )
+    schema = dict.fromkeys(RAW_COLUMNS, pl.String)
+    frame = pl.LazyFrame([{**dict.fromkeys(RAW_COLUMNS), **row} for row in rows], schema=schema)
     return frame.with_row_index("source_row", offset=1)
+
+
+def products(*rows: dict[str, str | None]) -> pl.DataFrame:
+    return with_content_hash(tidy_rows(raw(*rows)).collect())
 
 
 def cell(expression: pl.Expr, text: str | None) -> object:
@@ -52,15 +74,9 @@ def cell(expression: pl.Expr, text: str | None) -> object:
     return found.to_list() if isinstance(found, pl.Series) else found
 
 
-def reasons(cleaned: CleanedCatalog) -> list[tuple[int, str]]:
-    return list(cleaned.rejected.select("source_row", "reason").iter_rows())
-
-
 def test_a_good_row_becomes_a_product() -> None:
-    cleaned = clean_catalog(raw(GOOD))
-    product = cleaned.products.row(0, named=True)
-    content_hash = product.pop("content_hash")
-    assert len(content_hash) == 32
+    product = products(GOOD).row(0, named=True)
+    assert len(product.pop("content_hash")) == 32
     assert product == {
         "product_id": "id-1",
         "name": "Velmora Women's Top",
@@ -79,74 +95,89 @@ def test_a_good_row_becomes_a_product() -> None:
     }
 
 
-def test_every_unusable_row_is_rejected_with_its_reason() -> None:
-    cleaned = clean_catalog(
-        raw(
-            GOOD | {"product_name": None},
-            GOOD,
-            GOOD | {"uniq_id": " \u200b"},
-            GOOD | {"uniq_id": "../etc/passwd"},
-            GOOD | {"uniq_id": "x" * 65},
-            GOOD | {"uniq_id": "2", "product_name": "*** \u200b"},
-            GOOD | {"uniq_id": "3", "product_category_tree": "nil"},
-            GOOD | {"product_name": "The same id again"},
-            GOOD | {"uniq_id": "4", "product_name": "n" * 501},
-        )
-    )
-    assert cleaned.rows_in == 9
-    assert cleaned.products["source_row"].to_list() == [2]
-    assert reasons(cleaned) == [
-        (1, "missing_name"),
-        (3, "missing_id"),
-        (4, "invalid_id"),
-        (5, "invalid_id"),
-        (6, "missing_name"),
-        (7, "missing_category"),
-        (8, "duplicate_id"),
-        (9, "invalid_name"),
+@pytest.mark.parametrize("field", [name for name in RAW_COLUMNS if name != "product_id"])
+def test_the_content_hash_follows_every_field_and_not_the_row(field: str) -> None:
+    filler = GOOD | {"product_id": "id-0", "name": "Another"}
+    without = products(GOOD | {field: None})["content_hash"].item()
+    whole, again = products(GOOD)["content_hash"].item(), products(filler, GOOD)["content_hash"][1]
+    assert whole == again != without
+
+
+def test_the_content_hash_tells_where_one_field_ends_and_the_next_begins() -> None:
+    entries = '{{"product_specification"=>[{{"key"=>"{}", "value"=>"{}"}}, {{"value"=>"{}"}}]}}'
+    rows = [
+        GOOD | {"name": "a b", "brand": "c"},
+        GOOD | {"name": "a", "brand": "b c"},
+        GOOD | {"specifications": entries.format("ab", "c", "d")},
+        GOOD | {"specifications": entries.format("a", "bc", "d")},
+        GOOD | {"specifications": entries.format("a", "b", "cd")},
+        GOOD | {"category_tree": '["A >> B C"]'},
+        GOOD | {"category_tree": '["A B >> C"]'},
+        GOOD | {"retail_price": "649", "discounted_price": "Rs. 1,299"},
+        GOOD | {"retail_price": None},
+        GOOD | {"discounted_price": None, "retail_price": "649"},
     ]
-    duplicate = cleaned.rejected.filter(reason="duplicate_id").row(0, named=True)
-    assert duplicate["detail"] == "the id is that of row 2"
-    assert json.loads(duplicate["raw"])["product_name"] == "The same id again"
-    assert summary(cleaned).reasons["invalid_id"] == 2
+    assert products(*rows)["content_hash"].n_unique() == len(rows)
 
 
-def test_the_content_hash_follows_the_content_and_not_the_row() -> None:
-    same = GOOD | {"uniq_id": "id-1", "product_rating": "4"}
-    other = GOOD | {"discounted_price": "650"}
-    first, second, third = (
-        clean_catalog(raw(*rows)).products.filter(product_id="id-1")["content_hash"].item()
-        for rows in ((GOOD,), (GOOD | {"uniq_id": "0"}, same), (other,))
-    )
-    assert first == second != third
-
-
-def test_the_content_hash_is_the_same_in_another_process(tmp_path: Path) -> None:
-    raw(GOOD).drop("source_row").collect().write_csv(tmp_path / "c.csv")
+def test_the_content_hash_never_changes(tmp_path: Path) -> None:
+    """Downstream work is reused by it: another value for the same row means doing all again."""
+    raw(GOOD).collect().write_parquet(tmp_path / "rows.parquet")
     code = (
-        "import sys\n"
-        "from retail_assistant.catalog.products import clean_catalog\n"
-        "from retail_assistant.catalog.source import read_catalog\n"
-        "print(clean_catalog(read_catalog(sys.argv[1])).products['content_hash'].item())"
+        "import sys, polars as pl\n"
+        "from retail_assistant.catalog.products import tidy_rows, with_content_hash\n"
+        "rows = tidy_rows(pl.scan_parquet(sys.argv[1])).collect()\n"
+        "print(with_content_hash(rows)['content_hash'].item())"
     )
     printed = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "c.csv")],
+        [sys.executable, "-c", code, str(tmp_path / "rows.parquet")],
         check=True,
         capture_output=True,
         text=True,
         cwd=Path(__file__).resolve().parents[2],
     ).stdout.strip()
-    assert printed == clean_catalog(raw(GOOD)).products["content_hash"].item()
+    assert printed == products(GOOD)["content_hash"].item() == "ffed224815381ab66a4a135aeadfb688"
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.fixed_dictionaries(dict.fromkeys(FLIPKART_COLUMNS, CELL)), max_size=6))
-def test_no_row_is_lost_and_products_are_valid(rows: list[dict[str, str | None]]) -> None:
-    cleaned = clean_catalog(raw(*rows))
-    assert cleaned.rows_in == len(rows) == cleaned.products.height + cleaned.rejected.height
-    seen = [*cleaned.products["source_row"], *cleaned.rejected["source_row"]]
-    assert sorted(seen) == list(range(1, len(rows) + 1))
-    ProductSchema.validate(cleaned.products)
+def test_no_rows_are_no_products() -> None:
+    valid, invalid = validated(products())
+    assert (valid.height, invalid.height) == (0, 0)
+    assert valid.columns == list(ProductSchema.column_names())
+
+
+def test_what_the_schema_refuses_is_told_by_column() -> None:
+    rows = products(GOOD, GOOD | {"name": "n" * 501}, GOOD, GOOD | {"category_tree": None})
+    valid, invalid = validated(rows)
+    assert valid["source_row"].to_list() == [1, 3]
+    assert valid.columns == list(ProductSchema.column_names())
+    assert list(invalid.sort("source_row").rows()) == [
+        (2, "id-1", "invalid_name", "refused by the product schema: name"),
+        (4, "id-1", "invalid_categories", "refused by the product schema: categories, department"),
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.fixed_dictionaries(dict.fromkeys(RAW_COLUMNS, CELL)), max_size=6))
+def test_any_row_is_read_and_each_by_itself(rows: list[dict[str, str | None]]) -> None:
+    together = products(*rows)
+    assert together["source_row"].to_list() == list(range(1, len(rows) + 1))
+    alone = [products(row).drop("source_row") for row in rows]
+    assert together.drop("source_row").equals(pl.concat([products().drop("source_row"), *alone]))
+    valid, invalid = validated(together)
+    assert valid.height + invalid.height == len(rows)
+
+
+@given(TREE)
+def test_a_usual_tree_is_read_like_any_other(tree: str) -> None:
+    # A space in front makes it one that is read by the general rules.
+    assert cell(category_levels(pl.col("text")), tree) == cell(
+        category_levels(pl.col("text")), f" {tree}"
+    )
+
+
+@given(URLS)
+def test_a_usual_list_of_images_is_read_like_any_other(urls: str) -> None:
+    assert cell(image_urls(pl.col("text")), urls) == cell(image_urls(pl.col("text")), f" {urls}")
 
 
 @pytest.mark.parametrize(
@@ -206,35 +237,3 @@ def test_image_urls(text: str | None, urls: list[int]) -> None:
     assert [url for url in found if url.endswith(".jpg")] == [
         f"http://a.example/{number}.jpg" for number in urls
     ]
-
-
-def test_clean_file_writes_both_tables_and_counts_them(tmp_path: Path) -> None:
-    rows = raw(GOOD, GOOD, GOOD | {"uniq_id": "2"}).drop("source_row").collect()
-    rows.write_csv(tmp_path / "c.csv")
-    counted = clean_file(str(tmp_path / "c.csv"), tmp_path / "out")
-    assert counted.model_dump() == {
-        "rows_in": 3,
-        "products": 2,
-        "rejected": 1,
-        "reasons": {"duplicate_id": 1},
-    }
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "products.parquet",
-        "rejected.parquet",
-    ]
-    assert pl.read_parquet(tmp_path / "out" / "products.parquet").height == 2
-    with pytest.raises(CatalogError):
-        clean_file(str(tmp_path / "absent.csv"), tmp_path / "none")
-    assert not (tmp_path / "none").exists()
-
-
-def test_the_real_rows_are_all_accounted_for(real_catalog: Path) -> None:
-    cleaned = clean_catalog(read_catalog(str(real_catalog)))
-    assert cleaned.rows_in == 999 == cleaned.products.height + cleaned.rejected.height
-    assert cleaned.products.height == 999
-    clothing = cleaned.products.filter(department="Clothing")
-    assert dict(clothing["category"].value_counts().iter_rows()) == {
-        "Women's Clothing": 271,
-        "Men's Clothing": 76,
-        "Kids' Clothing": 68,
-    }
