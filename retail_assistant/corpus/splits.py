@@ -4,59 +4,33 @@ Shops list the same garment many times (sizes, colours, re-listings): in the pub
 clothing rows share a name with another row. Near duplicates therefore always stay on one side.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 
 import polars as pl
 
+from retail_assistant.catalog.near_duplicates import near_duplicates
 from retail_assistant.corpus.draws import stable_digest, stable_fraction
 
 SPLIT_NAMES = ("train", "validation", "test")
 DEFAULT_SHARES = (0.8, 0.1, 0.1)
-NEAR_DUPLICATE_SIMILARITY = 0.8
 
 _MINIMUM_VALIDATION_PRODUCTS = 4
 _VALIDATION_SHARE_OF_TRAIN = 0.1
-# The banding of the hash table is tuned below the wanted similarity, where it still finds nearly
-# every pair; each pair found is then measured exactly.
-_CANDIDATE_SIMILARITY = 0.6
-_PERMUTATIONS = 128
 
 _SPLIT_SCHEMA = {"product_id": pl.String, "cluster_id": pl.String, "split": pl.String}
 
 
-def near_duplicate_clusters(
-    products: pl.DataFrame, *, similarity: float = NEAR_DUPLICATE_SIMILARITY
-) -> pl.DataFrame:
-    """Which products are the same thing listed again.
-
-    Two products belong together when their names are equal (up to case and punctuation), or when
-    the Jaccard similarity of their name words and attributes is at least `similarity`; clusters are
-    the connected components of that relation. Candidates come from MinHash locality-sensitive
-    hashing (Broder 1997; Leskovec, Rajaraman & Ullman, "Mining of Massive Datasets", chapter 3).
-
-    Returns product_id, cluster_id (the smallest product_id of the cluster), sorted by product_id.
-    """
-    import networkx
-
-    described = products.select("product_id", name=_plain_name(), terms=_describing_terms())
-    graph = networkx.Graph()
-    graph.add_nodes_from(described["product_id"])
-    graph.add_edges_from(_same_name_pairs(described))
-    graph.add_edges_from(_similar_pairs(described, similarity))
-    rows = [
-        (product_id, min(cluster))
-        for cluster in networkx.connected_components(graph)
-        for product_id in cluster
-    ]
-    schema = {"product_id": pl.String, "cluster_id": pl.String}
-    return pl.DataFrame(rows, schema=schema, orient="row").sort("product_id")
-
-
 def split_products(
-    products: pl.DataFrame, *, seed: int, shares: Sequence[float] = DEFAULT_SHARES
+    products: pl.DataFrame,
+    duplicates: pl.DataFrame | pl.LazyFrame | None = None,
+    *,
+    seed: int,
+    shares: Sequence[float] = DEFAULT_SHARES,
 ) -> pl.DataFrame:
     """Which side each product is on; `shares` are those of train, validation and test.
+
+    `duplicates` are the near duplicates (product_id, cluster_id) of the whole catalog, in which a
+    product without a row is its own cluster; None looks for them among `products` alone.
 
     A cluster's side is drawn from a hash of the seed and its id, so a product does not change
     sides when unrelated products come or go; the shares are met on average, not exactly.
@@ -69,7 +43,8 @@ def split_products(
             f"shares={tuple(shares)!r} must be three non-negative numbers with the sum 1,"
             " for train, validation and test"
         )
-    clusters = near_duplicate_clusters(products)
+    found = near_duplicates(products.lazy()) if duplicates is None else duplicates
+    clusters = _clusters(products, found.lazy())
     ids = clusters["cluster_id"].unique().sort().to_list()
     sides = pl.DataFrame(
         [(cluster_id, _side(cluster_id, seed, shares)) for cluster_id in ids],
@@ -115,55 +90,12 @@ def sample_products(
     return products.join(chosen, on="product_id", how="semi").sort("product_id")
 
 
-def _plain_name() -> pl.Expr:
-    letters_and_digits = pl.col("name").str.to_lowercase().str.replace_all(r"[\W_]+", " ")
-    return letters_and_digits.str.strip_chars()
-
-
-def _describing_terms() -> pl.Expr:
-    """The distinct words of a product's name, and its attributes as "name=value", sorted.
-
-    Whole attributes count, not their words: else the names that all tops share ("Sleeve", "Fabric")
-    would make strangers look alike.
-    """
-    attributes = pl.col("attributes").list.eval(
-        pl.concat_str(
-            pl.element().struct.field("name").fill_null(""),
-            pl.element().struct.field("value"),
-            separator="=",
-        ).str.to_lowercase()
-    )
-    words = pl.col("name").str.to_lowercase().str.extract_all(r"\w+")
-    return pl.concat_list(words, attributes.fill_null([])).list.unique().list.sort()
-
-
-def _same_name_pairs(products: pl.DataFrame) -> Iterator[tuple[str, str]]:
-    groups = products.group_by("name").agg(pl.col("product_id").sort()).sort("name")
-    for ids in groups["product_id"].to_list():
-        yield from pairwise(ids)
-
-
-def _similar_pairs(products: pl.DataFrame, similarity: float) -> Iterator[tuple[str, str]]:
-    """Pairs of ids whose term sets are at least that similar; one product stands for its name."""
-    from datasketch import MinHash, MinHashLSH
-
-    distinct = products.sort("product_id").unique(
-        ["name", "terms"], keep="first", maintain_order=True
-    )
-    sets = {row["product_id"]: frozenset(row["terms"]) for row in distinct.iter_rows(named=True)}
-    encoded = ([term.encode() for term in sorted(found)] for found in sets.values())
-    sketches = MinHash.bulk(encoded, num_perm=_PERMUTATIONS, seed=1)
-    index = MinHashLSH(threshold=_CANDIDATE_SIMILARITY, num_perm=_PERMUTATIONS)
-    for (product_id, found), sketch in zip(sets.items(), sketches, strict=True):
-        for other in index.query(sketch):
-            if _jaccard(found, sets[other]) >= similarity:
-                yield other, product_id
-        index.insert(product_id, sketch)
-
-
-def _jaccard(left: frozenset[str], right: frozenset[str]) -> float:
-    union = len(left | right)
-    return len(left & right) / union if union else 0.0
+def _clusters(products: pl.DataFrame, duplicates: pl.LazyFrame) -> pl.DataFrame:
+    """product_id, cluster_id of the products; those without a duplicate are named by themselves."""
+    found = duplicates.select("product_id", "cluster_id")
+    joined = products.lazy().select("product_id").join(found, on="product_id", how="left")
+    named = joined.select("product_id", pl.coalesce("cluster_id", "product_id").alias("cluster_id"))
+    return named.collect(engine="streaming")
 
 
 def _side(cluster_id: str, seed: int, shares: Sequence[float]) -> str:

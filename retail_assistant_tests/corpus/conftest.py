@@ -1,19 +1,17 @@
 """Assortments for the corpus tests: a small one made by hand, and the embedded one."""
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 import polars as pl
 import pytest
 
-from retail_assistant.catalog.assortment import AssortmentPolicy, select_assortment
-from retail_assistant.catalog.index import CatalogIndex, build_index
-from retail_assistant.catalog.products import clean_catalog
+from retail_assistant.catalog.index import CatalogIndex
+from retail_assistant.catalog.index_writer import build_index
 from retail_assistant.catalog.schema import ProductSchema
-from retail_assistant.catalog.source import read_catalog
 from retail_assistant.corpus.splits import split_products
 from retail_assistant.corpus.templates import TemplateGenerator
+from retail_assistant_tests.catalogs import assortment_of
 
 MakeProduct = Callable[..., dict[str, Any]]
 MakeFrame = Callable[[Sequence[Mapping[str, Any]]], pl.DataFrame]
@@ -91,8 +89,7 @@ def small_index(
 
 @pytest.fixture(scope="session")
 def embedded_assortment() -> pl.DataFrame:
-    catalog = read_catalog(str(files("retail_assistant.data") / "catalog.csv"))
-    return select_assortment(clean_catalog(catalog).products, AssortmentPolicy())
+    return assortment_of()
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,6 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from retail_assistant.catalog.assortment import AssortmentPolicy, select_assortment
-from retail_assistant.catalog.products import clean_catalog
-from retail_assistant.catalog.source import read_catalog
 from retail_assistant.corpus.dialogues import (
     EVALUATION_SUBSETS,
     DialogueGenerator,
@@ -29,6 +26,7 @@ from retail_assistant.corpus.screening import screen
 from retail_assistant.corpus.splits import sample_products, split_products
 from retail_assistant.corpus.templates import INVENTED_SHARE, TemplateGenerator
 from retail_assistant.corpus.wording import value_stands_in
+from retail_assistant_tests.catalogs import assortment_of
 
 HELD_OUT = (ATTRIBUTE_QUESTIONS[-1].id, AUDIENCE_QUESTIONS[-1].id)
 
@@ -304,8 +302,7 @@ def test_a_value_is_read_off_a_text_whatever_its_spelling(value, text, attribute
 
 
 def test_real_rows_give_clean_dialogues(real_catalog: Path):
-    cleaned = clean_catalog(read_catalog(str(real_catalog)))
-    assortment = select_assortment(cleaned.products, AssortmentPolicy())
+    assortment = assortment_of(real_catalog)
     splits = split_products(assortment, seed=0)
     sample = sample_products(assortment, splits, train=50, evaluation=30, seed=0)
     dialogues = TemplateGenerator(seed=0).generate(sample, splits, assortment)

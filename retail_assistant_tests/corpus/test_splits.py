@@ -4,17 +4,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from retail_assistant.corpus.splits import (
-    near_duplicate_clusters,
-    sample_products,
-    split_products,
-)
-
-LOOKS = [("Fabric", "Cotton"), ("Neck", "Round Neck"), ("Sleeve", "Half Sleeve"), ("Fit", "Slim")]
-
-
-def _cluster_sizes(clusters: pl.DataFrame) -> list[int]:
-    return sorted(clusters["cluster_id"].value_counts()["count"].to_list())
+from retail_assistant.corpus.splits import sample_products, split_products
 
 
 def _some_products(product, count, subcategories=("Tops",)):
@@ -29,31 +19,19 @@ def _some_products(product, count, subcategories=("Tops",)):
     ]
 
 
-def test_identical_names_are_one_cluster_whatever_their_attributes(product, products_frame):
-    rows = [
-        product(3, "Zed Top", [("Fabric", "Cotton")]),
-        product(1, "ZED  top!", [("Fabric", "Silk"), ("Neck", "Boat")]),
-        product(2, "Zed Dress", [("Fabric", "Cotton")]),
-    ]
-    clusters = near_duplicate_clusters(products_frame(rows))
-    by_id = dict(clusters.iter_rows())
-    assert by_id[rows[0]["product_id"]] == by_id[rows[1]["product_id"]] == rows[1]["product_id"]
-    assert by_id[rows[2]["product_id"]] == rows[2]["product_id"]
-
-
-def test_nearly_equal_names_and_attributes_are_one_cluster(product, products_frame):
-    rows = [
-        product(1, "Zed Casual Printed Women's Top", [*LOOKS, ("Color", "Red")]),
-        product(2, "Zed Casual Printed Women's Top -", LOOKS),
-        product(3, "Zed Casual Printed Women's Top New", LOOKS),
-        product(4, "Quill Party Solid Men's Shirt", LOOKS),
-    ]
-    assert _cluster_sizes(near_duplicate_clusters(products_frame(rows))) == [1, 3]
-
-
-def test_a_product_without_attributes_is_its_own_cluster(product, products_frame):
-    clusters = near_duplicate_clusters(products_frame([product(1, "Zed"), product(2, "Quill")]))
-    assert _cluster_sizes(clusters) == [1, 1]
+def test_a_cluster_of_the_whole_catalog_is_on_one_side(product, products_frame):
+    products = products_frame(_some_products(product, 200))
+    ids = products["product_id"].to_list()
+    # The cluster is named by a product that is not in the assortment.
+    duplicates = pl.DataFrame({"product_id": [*ids[:100], "0"], "cluster_id": ["0"] * 101})
+    splits = split_products(products, duplicates, seed=0)
+    together = splits.filter(pl.col("product_id").is_in(ids[:100]))
+    assert together["cluster_id"].unique().to_list() == ["0"]
+    assert together["split"].n_unique() == 1
+    alone = splits.filter(pl.col("product_id").is_in(ids[100:]))
+    assert alone["cluster_id"].to_list() == alone["product_id"].to_list() == ids[100:]
+    assert splits["product_id"].to_list() == ids
+    assert_frame_equal(split_products(products, duplicates.lazy(), seed=0), splits)
 
 
 def test_an_empty_assortment_has_no_splits(products_frame):

@@ -6,12 +6,10 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from retail_assistant.catalog.assortment import AssortmentPolicy, select_assortment
-from retail_assistant.catalog.products import clean_catalog
-from retail_assistant.catalog.source import read_catalog
 from retail_assistant.corpus.splits import sample_products, split_products
 from retail_assistant.corpus.templates import TemplateGenerator
 from retail_assistant.evaluation.metrics import METRICS, SCORED_SCHEMA, score, summarize
+from retail_assistant_tests.catalogs import assortment_of
 
 Frames = Callable[..., pl.DataFrame]
 QUESTIONS = 11
@@ -271,8 +269,7 @@ def test_ten_megabytes_are_scored_quickly(score_of: Frames) -> None:
 
 
 def test_the_generators_gold_answers_are_right_on_real_rows(real_catalog: Path) -> None:
-    products = clean_catalog(read_catalog(str(real_catalog))).products
-    assortment = select_assortment(products, AssortmentPolicy())
+    assortment = assortment_of(real_catalog)
     splits = split_products(assortment, seed=1)
     sample = sample_products(assortment, splits, train=40, evaluation=30, seed=1)
     dialogues = TemplateGenerator(seed=1).generate(sample, splits, assortment)
