@@ -1,33 +1,36 @@
 """Hybrid search over the assortment: item codes and names first, then full text and vectors.
 
-A folder holds one LanceDB table: every PRODUCTS column, the normalised name, the searchable text
-and a MiniLM vector, with a full-text index. A shopper's question usually names its product, so the
-embedding model (torch) is loaded only for questions that name none.
+A folder holds one LanceDB table: every PRODUCTS column, the searchable text with its full-text
+index, a MiniLM vector, and what filters and suggestions go by. LanceDB, because it keeps records,
+full text and vectors together in plain columnar files: no server to run, a search reads the
+columns it needs, and a folder that can be copied to an object store and back is a whole index. A
+shopper's question usually names its product, so the embedding model (torch) is loaded only for
+questions that name none.
+
+Written by `catalog.index_writer`, published to an object store by `catalog.publication`.
 """
 
 from __future__ import annotations
 
-import re
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from itertools import islice, zip_longest
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import polars as pl
-from pydantic import BaseModel, ConfigDict
-
-from retail_assistant.catalog.embedding import (
-    DIMENSIONS,
-    EMBEDDING_MODEL,
-    NameBook,
-    Named,
-    embed,
-    embedding_text,
-    normalise,
-    normalised,
-    search_text,
+from retail_assistant.catalog.embedding import embed, normalise
+from retail_assistant.catalog.filters import ProductFilter
+from retail_assistant.catalog.garments import clash
+from retail_assistant.catalog.mentions import NameBook, Named
+from retail_assistant.catalog.publication import CatalogIndexError, fetch_index, is_published
+from retail_assistant.catalog.suggestions import (
+    Ranking,
+    affinity,
+    alternatives_to,
+    complements_to,
+    fresh_names_first,
+    in_turn,
+    ranked,
 )
 
 if TYPE_CHECKING:
@@ -35,42 +38,14 @@ if TYPE_CHECKING:
     from lancedb.table import Table
 
 Match = Literal["item", "name", "typo", "hybrid", "fill", "alternative", "complement"]
-Ranking = list[tuple[str, float]]
-"""(product_id, score) pairs, best first; higher is better."""
-
-_TABLE = "products"
-_REQUIRED = [
-    "product_id",
-    "name",
-    "brand",
-    "description",
-    "categories",
-    "department",
-    "category",
-    "subcategory",
-    "attributes",
-]
-_DERIVED = ["name_key", "text", "vector"]
+TABLE = "products"
+_DERIVED = frozenset(
+    {"name_key", "text", "vector", "embedding_key", "facets", "price", "kind", "audience"}
+)
 _QUERY_CHARACTERS = 2000
 _CANDIDATES = 64
 # Cormack, Clarke & Buettcher (SIGIR 2009), "Reciprocal Rank Fusion": k = 60.
 _RRF_K = 60
-
-
-class CatalogIndexError(ValueError):
-    """The index, or what it is to be built from, cannot be used."""
-
-
-class IndexSummary(BaseModel):
-    """What `build_index` wrote."""
-
-    model_config = ConfigDict(frozen=True)
-
-    products: int
-    distinct_names: int
-    dimensions: int
-    embedding_model: str
-    size_bytes: int
 
 
 class _Hit(NamedTuple):
@@ -79,56 +54,18 @@ class _Hit(NamedTuple):
     match: Match
 
 
-def build_index(products: pl.DataFrame, folder: Path) -> IndexSummary:
-    """Write the search index of a PRODUCTS frame into `folder`, replacing what was there.
-
-    The table is made beside the folder and moved in whole, so an interrupted build leaves no half
-    index. Rows are stored in product_id order.
+def open_table(folder: Path) -> Table:
+    """The LanceDB table of an index.
 
     Raises:
-        CatalogIndexError: no rows, a column missing, or a product_id twice.
+        CatalogIndexError: the folder holds no index.
 
     """
-    _require_products(products)
-    rows = products.sort("product_id").with_columns(
-        normalised(pl.col("name")).alias("name_key"), search_text().alias("text")
-    )
-    vectors = embed(rows.select(embedding_text()).to_series().to_list())
-    rows = rows.with_columns(pl.Series("vector", vectors, dtype=pl.Array(pl.Float32, DIMENSIONS)))
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    _write_table(rows, partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    return IndexSummary(
-        products=rows.height,
-        distinct_names=rows["name_key"].n_unique(),
-        dimensions=DIMENSIONS,
-        embedding_model=EMBEDDING_MODEL,
-        size_bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
-    )
-
-
-def _require_products(products: pl.DataFrame) -> None:
-    missing = [column for column in _REQUIRED if column not in products.columns]
-    if missing:
-        raise CatalogIndexError(f"Products to index lack the columns {', '.join(missing)}.")
-    if products.is_empty():
-        raise CatalogIndexError("There are no products to index: the assortment is empty.")
-    twice = products.filter(pl.col("product_id").is_duplicated())["product_id"]
-    if not twice.is_empty():
-        raise CatalogIndexError(
-            f"Products to index hold product_id {twice.sort()[0]} more than once."
-        )
-
-
-def _write_table(rows: pl.DataFrame, folder: Path) -> None:
     import lancedb
-    from lancedb.index import FTS
 
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    table = lancedb.connect(folder).create_table(_TABLE, rows.to_arrow())
-    table.create_index("text", config=FTS())
+    if not (folder / f"{TABLE}.lance").is_dir():
+        raise CatalogIndexError(f"{folder} holds no catalog index: build catalog_index first.")
+    return lancedb.connect(folder).open_table(TABLE)
 
 
 class CatalogIndex:
@@ -138,22 +75,24 @@ class CatalogIndex:
         self.folder = folder
 
     @classmethod
-    def open(cls, folder: Path) -> CatalogIndex:
-        """The index in `folder`.
+    def open(cls, place: str | Path, cache: Path | None = None) -> CatalogIndex:
+        """The index in a folder, or published (`publish_index`) at a URI such as gs://bucket/index.
+
+        A published index is copied to `cache` once (default: `cache/catalog_index` under the
+        storage folder) and checked against its manifest.
 
         Raises:
-            CatalogIndexError: the folder holds no index.
+            CatalogIndexError: there is no index, or what was published is damaged.
 
         """
-        if not (folder / f"{_TABLE}.lance").is_dir():
+        folder = fetch_index(str(place), cache) if is_published(str(place)) else Path(place)
+        if not (folder / f"{TABLE}.lance").is_dir():
             raise CatalogIndexError(f"{folder} holds no catalog index: build catalog_index first.")
         return cls(folder)
 
     @cached_property
     def _table(self) -> Table:
-        import lancedb
-
-        return lancedb.connect(self.folder).open_table(_TABLE)
+        return open_table(self.folder)
 
     @cached_property
     def _names(self) -> NameBook:
@@ -163,16 +102,30 @@ class CatalogIndex:
     def __len__(self) -> int:
         return int(self._table.count_rows())
 
+    def product_ids(self) -> list[str]:
+        """The ids of all products, in no stated order."""
+        found = self._table.search().select(["product_id"]).limit(len(self))
+        ids: list[str] = found.to_arrow().column("product_id").to_pylist()
+        return ids
+
     def product(self, product_id: str) -> dict[str, Any] | None:
         """The PRODUCTS row of an id, or None where the index has no such product."""
         return self._records([product_id]).get(product_id)
 
-    def search(self, query: str, k: int = 2) -> list[dict[str, Any]]:
-        """The `k` products that fit a query best: `search_many` for one query."""
-        return self.search_many([query], k)[0]
+    def products(self, product_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The PRODUCTS rows of some ids, by id; those that the index has."""
+        return self._records(product_ids)
 
-    def search_many(self, queries: Sequence[str], k: int = 2) -> list[list[dict[str, Any]]]:
-        """For each query its `k` products (all there are, if fewer), best first.
+    def search(
+        self, query: str, k: int = 2, filters: ProductFilter | None = None
+    ) -> list[dict[str, Any]]:
+        """The `k` products that fit a query best: `search_many` for one query."""
+        return self.search_many([query], k, filters)[0]
+
+    def search_many(
+        self, queries: Sequence[str], k: int = 2, filters: ProductFilter | None = None
+    ) -> list[list[dict[str, Any]]]:
+        """For each query its `k` products (all that pass the filters, if fewer), best first.
 
         What a query names comes first: an item code or id, else catalog names in it, else names
         with typos. Queries that name nothing are ranked by full text and vectors together, their
@@ -182,65 +135,67 @@ class CatalogIndex:
         Returns PRODUCTS rows with `score` (0 to 1, comparable within one `match` only) and `match`
         (how the row was found: item, name, typo, hybrid or fill). Ties go by product_id.
         """
+        where = filters.expression() if filters is not None else None
         keys = [normalise(query[:_QUERY_CHARACTERS]) for query in queries]
         hits = [
-            self._named(query[:_QUERY_CHARACTERS], key)
+            self._named(query[:_QUERY_CHARACTERS], key, where)
             for query, key in zip(queries, keys, strict=True)
         ]
         unnamed = [number for number, found in enumerate(hits) if keys[number] and not found]
         vectors = embed([queries[number][:_QUERY_CHARACTERS] for number in unnamed])
         for number, vector in zip(unnamed, vectors.tolist(), strict=True):
-            hits[number] = self._hybrid(keys[number], vector, k)
-        filled = [self._filled(found, key, k) for found, key in zip(hits, keys, strict=True)]
+            hits[number] = self._hybrid(keys[number], vector, k, where)
+        filled = [self._filled(found, key, k, where) for found, key in zip(hits, keys, strict=True)]
         records = self._records({hit.product_id for found in filled for hit in found})
         return [[_row(records[hit.product_id], hit) for hit in found] for found in filled]
 
     def alternatives(self, product_id: str, k: int = 2) -> list[dict[str, Any]]:
-        """Up to `k` other products of the same subcategory (where it has none: category).
+        """Up to `k` products to take instead of a product, nearest by vector first.
 
-        Nearest by vector; a product whose name is nearly the same as the product's own, or as one
-        already chosen, only after all others.
+        Other products of the same subcategory (where it has none: category), for the same
+        audience, of a kind of garment that can stand in for it. A product whose name is nearly
+        the same as the product's own, or as one already chosen, only after all others.
 
         Raises:
             CatalogIndexError: the index has no such product.
 
         """
         row = self._row_with_vector(product_id)
-        nearest: Ranking = []
-        for level in ("subcategory", "category"):
-            if row[level] is not None and not nearest:
-                nearest = self._near(row["vector"], _other(product_id) & _equals(level, row[level]))
+        where = alternatives_to(row)
+        nearest = self._near(row["vector"], where) if where is not None else []
         records = self._records(found for found, _ in nearest)
         names = {found: records[found]["name"] for found, _ in nearest}
-        chosen = _fresh_names_first(nearest, names, row["name"])[:k]
+        chosen = fresh_names_first(nearest, names, row["name"])[:k]
         return [_row(records[found], _Hit(found, score, "alternative")) for found, score in chosen]
 
     def complements(self, product_id: str, k: int = 2) -> list[dict[str, Any]]:
-        """Up to `k` products of other subcategories of the same category (audience).
+        """Up to `k` products to wear together with a product; different kinds take turns.
 
-        Nearest by vector, with a bonus for a shared occasion and for the same brand; different
-        subcategories take turns. Empty where the product has no category or subcategory.
+        Products of other subcategories of the same category, for the same audience, of a kind of
+        garment that is worn with it: nearest by vector, with a bonus for a shared occasion and
+        for the same brand. Empty where the product has no category or subcategory.
 
         Raises:
             CatalogIndexError: the index has no such product.
 
         """
         row = self._row_with_vector(product_id)
-        if row["category"] is None or row["subcategory"] is None:
-            return []
-        where = _equals("category", row["category"]) & ~_equals("subcategory", row["subcategory"])
-        nearest = self._near(row["vector"], _other(product_id) & where)
+        where = complements_to(row)
+        nearest = self._near(row["vector"], where) if where is not None else []
         records = self._records(found for found, _ in nearest)
-        ranked = _ranked(
-            (found, score + _affinity(row, records[found])) for found, score in nearest
+        fitting = ranked(
+            (found, score + affinity(row, records[found]))
+            for found, score in nearest
+            if not clash(row, records[found])
         )
         groups: dict[str, Ranking] = {}
-        for found, score in ranked:
+        for found, score in fitting:
             groups.setdefault(records[found]["subcategory"], []).append((found, score))
-        chosen = _in_turn(groups.values())[:k]
+        names = {found: records[found]["name"] for found, _ in fitting}
+        chosen = fresh_names_first(in_turn(groups.values()), names, row["name"])[:k]
         return [_row(records[found], _Hit(found, score, "complement")) for found, score in chosen]
 
-    def _named(self, query: str, key: str) -> list[_Hit]:
+    def _named(self, query: str, key: str, where: Expr | None) -> list[_Hit]:
         """Products that the query names, without the embedding model."""
         names = self._names
         ways: list[tuple[Match, Callable[[str], Named], str]] = [
@@ -249,38 +204,55 @@ class CatalogIndex:
             ("typo", names.misspelt, key),
         ]
         for match, find, text in ways:
-            if found := find(text):
-                ranked = [self._by_text(key, ids, score) for ids, score in found]
-                return [_Hit(i, score, match) for i, score in _in_turn(ranked)]
+            if found := self._passing(find(text), where):
+                groups = [self._by_text(key, ids, score) for ids, score in found]
+                return [_Hit(i, score, match) for i, score in in_turn(groups)]
         return []
+
+    def _passing(self, named: Named, where: Expr | None) -> Named:
+        """The named products that pass a filter."""
+        if where is None or not named:
+            return named
+        passing = self._ids(
+            where & _column("product_id").isin({i for ids, _ in named for i in ids})
+        )
+        groups = [([i for i in ids if i in passing], score) for ids, score in named]
+        return [(ids, score) for ids, score in groups if ids]
+
+    def _ids(self, where: Expr) -> set[str]:
+        found = self._table.search().where(where).select(["product_id"]).limit(len(self))
+        return set(found.to_arrow().column("product_id").to_pylist())
 
     def _by_text(self, key: str, ids: Sequence[str], score: float) -> Ranking:
         """Products that share one name or code, those first whose records fit the query's words."""
         if len(ids) == 1:
             return [(ids[0], score)]
         fit = dict(self._full_text(key, len(ids), _column("product_id").isin(ids)))
-        ordered = _ranked((product_id, fit.get(product_id, 0.0)) for product_id in ids)
+        ordered = ranked((product_id, fit.get(product_id, 0.0)) for product_id in ids)
         return [(product_id, score) for product_id, _ in ordered]
 
-    def _hybrid(self, key: str, vector: list[float], k: int) -> list[_Hit]:
+    def _hybrid(self, key: str, vector: list[float], k: int, where: Expr | None) -> list[_Hit]:
         depth = max(_CANDIDATES, k)
         fused: dict[str, float] = {}
         # By hand: LanceDB's RRFReranker leaves products of equal score in no stated order.
-        for ranking in (self._full_text(key, depth), self._near(vector, None, depth)):
+        for ranking in (self._full_text(key, depth, where), self._near(vector, where, depth)):
             for rank, (product_id, _) in enumerate(ranking, start=1):
                 fused[product_id] = fused.get(product_id, 0.0) + (_RRF_K + 1) / (_RRF_K + rank) / 2
-        return [_Hit(i, score, "hybrid") for i, score in _ranked(fused.items())]
+        return [_Hit(i, score, "hybrid") for i, score in ranked(fused.items())]
 
-    def _filled(self, found: list[_Hit], key: str, k: int) -> list[_Hit]:
+    def _filled(self, found: list[_Hit], key: str, k: int, where: Expr | None) -> list[_Hit]:
         """The first `k` hits, the places left taken by full text and then by product_id."""
         hits = list(dict.fromkeys(found))[:k]
         taken = {hit.product_id for hit in hits}
         if len(hits) < k and key:
-            more = self._full_text(key, k + len(hits))
+            more = self._full_text(key, k + len(hits), where)
             hits += [_Hit(i, 0.0, "fill") for i, _ in more if i not in taken][: k - len(hits)]
             taken = {hit.product_id for hit in hits}
         if len(hits) < k:
-            rest = (i for i in self._names.ids if i not in taken)
+            passing = None if where is None else self._ids(where)
+            rest = (
+                i for i in self._names.ids if i not in taken and (passing is None or i in passing)
+            )
             hits += [_Hit(i, 0.0, "fill") for i in islice(rest, k - len(hits))]
         return hits
 
@@ -291,7 +263,7 @@ class CatalogIndex:
         match: Callable[..., Any] = MatchQuery
         found: Any = self._table.search(match(key, "text")).select(["product_id", "_score"])
         if where is not None:
-            found = found.where(where)
+            found = found.where(where, prefilter=True)
         return _settled(lambda size: _pairs(found.limit(size).to_list(), "_score", 1.0), limit)
 
     def _near(self, vector: list[float], where: Expr | None, limit: int = _CANDIDATES) -> Ranking:
@@ -319,9 +291,6 @@ class CatalogIndex:
         return dict(found[0])
 
 
-_OCCASION = re.compile(r"^(ideal )?occasion$", re.IGNORECASE)
-
-
 def _column(name: str) -> Expr:
     from lancedb.expr import col
 
@@ -334,16 +303,8 @@ def _equals(name: str, value: str) -> Expr:
     return _column(name).eq(lit(value))
 
 
-def _other(product_id: str) -> Expr:
-    return ~_equals("product_id", product_id)
-
-
 def _pairs(rows: list[dict[str, Any]], column: str, sign: float) -> Ranking:
     return [(row["product_id"], sign * round(row[column], 5)) for row in rows]
-
-
-def _ranked(pairs: Iterable[tuple[str, float]]) -> Ranking:
-    return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
 
 
 def _settled(fetch: Callable[[int], Ranking], limit: int) -> Ranking:
@@ -355,40 +316,8 @@ def _settled(fetch: Callable[[int], Ranking], limit: int) -> Ranking:
     while True:
         rows = fetch(size)
         if len(rows) < size or rows[-1][1] < rows[limit - 1][1]:
-            return _ranked(rows)[:limit]
+            return ranked(rows)[:limit]
         size *= 4
-
-
-def _in_turn(groups: Iterable[Ranking]) -> Ranking:
-    """First of each group, then second of each, …; every product once."""
-    rounds = zip_longest(*groups)
-    pairs = (pair for turn in rounds for pair in turn if pair is not None)
-    return list({product_id: (product_id, score) for product_id, score in pairs}.values())
-
-
-def _fresh_names_first(nearest: Ranking, names: dict[str, str], own: str) -> Ranking:
-    from rapidfuzz import fuzz
-
-    seen, fresh, repeated = [normalise(own)], [], []
-    for product_id, score in nearest:
-        key = normalise(names[product_id])
-        if max(fuzz.ratio(key, name) for name in seen) >= 95:
-            repeated.append((product_id, score))
-        else:
-            fresh.append((product_id, score))
-            seen.append(key)
-    return fresh + repeated
-
-
-def _occasions(row: dict[str, Any]) -> set[str]:
-    values = (a["value"] for a in row["attributes"] if a["name"] and _OCCASION.match(a["name"]))
-    return {part.strip().lower() for value in values for part in value.split(",")}
-
-
-def _affinity(row: dict[str, Any], other: dict[str, Any]) -> float:
-    """What speaks for wearing two products together, on the scale of cosine similarity."""
-    same_brand = row["brand"] is not None and row["brand"] == other["brand"]
-    return 0.15 * bool(_occasions(row) & _occasions(other)) + 0.1 * same_brand
 
 
 def _row(record: dict[str, Any], hit: _Hit) -> dict[str, Any]:

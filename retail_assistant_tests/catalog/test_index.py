@@ -10,17 +10,17 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from retail_assistant.catalog.embedding import DIMENSIONS, embed, normalise
-from retail_assistant.catalog.index import (
-    CatalogIndex,
-    CatalogIndexError,
-    IndexSummary,
-    build_index,
-)
+from retail_assistant.catalog.embedding import DIMENSIONS
+from retail_assistant.catalog.filters import ProductFilter
+from retail_assistant.catalog.index import CatalogIndex
+from retail_assistant.catalog.index_writer import IndexSummary, build_index
+from retail_assistant.catalog.publication import CatalogIndexError
 
 WOMEN, MEN = "Women's Clothing", "Men's Clothing"
 TOPS, DRESSES, KURTAS, SHIRTS = "Tops", "Dresses", "Kurtas", "Shirts"
+LOWERS = "Jeans, Trousers & More"
 
 ROWS: list[tuple[str, str, str | None, str | None, dict[str | None, str]]] = [
     ("Zed Casual Sleeveless Printed Women's Top", "Zed", WOMEN, TOPS, {"Fabric": "Cotton"}),
@@ -36,6 +36,9 @@ ROWS: list[tuple[str, str, str | None, str | None, dict[str | None, str]]] = [
     ("Bolt Slim Fit Men's Skirt Liner", "Bolt", MEN, SHIRTS, {"Fabric": "Linen"}),
     ("Oriel T-Shirt", "Oriel", MEN, None, {"Fabric": "Jersey"}),
     ("Solo Scarf", "Solo", None, None, {}),
+    ("Delta Solid Men's Chinos", "Delta", MEN, LOWERS, {"Fabric": "Cotton, Polyester"}),
+    ("Delta Striped Men's Jeans", "Delta", MEN, LOWERS, {"Fabric": "DENIM"}),
+    ("Delta Men's Boxers", "Delta", MEN, LOWERS, {"Fabric": "Cotton"}),
 ]
 
 
@@ -244,13 +247,20 @@ def test_alternatives_fall_back_to_the_category(index: CatalogIndex) -> None:
     assert index.alternatives(product_id(12)) == []
 
 
-def test_complements_are_of_other_subcategories_of_the_audience(index: CatalogIndex) -> None:
-    found = index.complements(product_id(3), k=2)
-    assert {row["category"] for row in found} == {WOMEN}
-    assert {row["subcategory"] for row in found} == {DRESSES, KURTAS}
-    assert {product_id(5), product_id(7)} == set(ids(found))  # both for parties
-    assert index.complements(product_id(11)) == []
-    assert index.complements(product_id(12)) == []
+def test_complements_are_worn_with_the_product(index: CatalogIndex) -> None:
+    found = index.complements(product_id(9), k=3)  # a men's shirt
+    assert ids(found) == [product_id(13), product_id(14)]
+    assert {row["match"] for row in found} == {"complement"}
+    assert ids(index.complements(product_id(13), k=3))[0] == product_id(9)
+    assert index.complements(product_id(3)) == []  # a top: there are only dresses and kurtas
+    assert index.complements(product_id(15)) == []  # underwear
+    assert index.complements(product_id(11)) == []  # without a subcategory
+    assert index.complements(product_id(12)) == []  # without a category
+
+
+def test_alternatives_are_of_the_same_kind(index: CatalogIndex) -> None:
+    assert ids(index.alternatives(product_id(13))) == [product_id(14)]
+    assert index.alternatives(product_id(15)) == []
 
 
 def test_suggestions_for_an_unknown_product_are_refused(index: CatalogIndex) -> None:
@@ -299,38 +309,51 @@ def test_named_products_are_found_without_torch(index: CatalogIndex) -> None:
     assert done.stdout.splitlines() == ["['name', 'typo', 'item', 'fill']", "[]"]
 
 
-def test_vectors_have_unit_length() -> None:
-    vectors = embed(["a red dress", "a red dress", "steel bolts", "\ud800", ""])
-    assert vectors.shape == (5, DIMENSIONS)
-    assert abs((vectors**2).sum(axis=1) - 1.0).max() < 1e-5
-    assert (vectors[0] == vectors[1]).all()
-    assert embed([]).shape == (0, DIMENSIONS)
-
-
-def test_embedding_asks_the_network_for_nothing() -> None:
-    code = (
-        "import sys\n"
-        "asked = []\n"
-        "wanted = ('socket.connect', 'socket.getaddrinfo')\n"
-        "sys.addaudithook(lambda event, args: event in wanted and asked.append(args[1]))\n"
-        "from retail_assistant.catalog.embedding import embed\n"
-        "print(embed(['a red dress']).shape, asked)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=180
-    )
-    assert done.stdout == f"(1, {DIMENSIONS}) []\n"
-
-
 @pytest.mark.parametrize(
-    ("text", "key"),
+    ("filters", "numbers"),
     [
-        ("Women\u2019s T-Shirt", "women t shirt"),
-        ("MENS  top & kids' cap", "men top and kid cap"),
-        ("\uff46\uff55\uff4c\uff4c width\u00a0name", "full width name"),
-        ("Girl's A-line Dress (Pink, 3/4)", "girl a line dress pink 3 4"),
-        ("!?", ""),
+        ({"attributes": {"Fabric": "Cotton"}}, {0, 13, 15}),
+        ({"attributes": {"fabric": "cotton", "FABRIC": "COTTON"}}, {0, 13, 15}),
+        ({"attributes": {"Fabric": "polyester"}}, {13}),
+        ({"attributes": {"Fabric": "Cotton, Polyester"}}, {13}),
+        ({"attributes": {"Fabric": "denim"}, "subcategory": "shirts"}, {9}),
+        ({"category": "mens clothing", "brand": "DELTA"}, {13, 14, 15}),
+        ({"department": "clothing", "subcategory": "kurtas"}, {7, 8}),
+        ({"attributes": {"Occasion": "Party"}}, {3, 5, 7}),
+        ({"min_price": 999, "category": "Women's Clothing", "subcategory": "Dresses"}, {5, 6}),
+        ({"max_price": 998.99}, set()),
+        ({"attributes": {"Fabric": "x' OR '1'='1"}}, set()),
+        ({"attributes": {"Fabric": "%"}}, set()),
+        ({"attributes": {"": ""}}, set()),
+        ({"category": "|:category=men clothing|"}, set()),
     ],
 )
-def test_normalise(text: str, key: str) -> None:
-    assert normalise(text) == key
+@pytest.mark.parametrize("query", ["", "cotton", "Solo Scarf", "something nice to wear"])
+def test_only_what_passes_the_filters_comes_back(
+    index: CatalogIndex, query: str, filters: dict[str, Any], numbers: set[int]
+) -> None:
+    found = index.search(query, k=len(ROWS), filters=ProductFilter.model_validate(filters))
+    assert set(ids(found)) == {product_id(number) for number in numbers}
+
+
+def test_a_named_product_that_passes_the_filters_comes_first(index: CatalogIndex) -> None:
+    query = "Zed Casual Sleeveless Printed Women's Top"
+    rayon = ProductFilter(attributes={"Fabric": "rayon"})
+    assert [row["match"] for row in index.search(query, 3, rayon)] == ["name"]
+    assert ids(index.search(query, 3, rayon)) == [product_id(1)]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_no_text_of_a_filter_raises_or_widens_it(
+    index: CatalogIndex, name: str, value: str
+) -> None:
+    found = index.search("top", 20, ProductFilter(brand="Zed", attributes={name: value}))
+    assert set(ids(found)) <= {product_id(number) for number in range(4)}
+
+
+def test_a_filter_that_nothing_can_pass_is_refused() -> None:
+    with pytest.raises(ValidationError, match="min_price 5 is above max_price 1"):
+        ProductFilter(min_price=5, max_price=1)
+    with pytest.raises(ValidationError, match="colour"):
+        ProductFilter.model_validate({"colour": "red"})

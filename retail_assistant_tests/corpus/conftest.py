@@ -70,8 +70,8 @@ def small_catalog(product: MakeProduct, products_frame: MakeFrame) -> pl.DataFra
         product(2, "Zed Printed Women's Top", [("Fabric", "Linen"), ("Fabric", "Silk")]),
         product(3, "Quill Women's Tunic", [("Fabric", "Rayon"), (None, "Hand wash only")]),
         product(4, "Marla Maxi Dress", [("Fabric", "Cotton Lycra"), ("Occasion", "Party")]),
-        product(5, "Anvi Women's Kurta", [("Occasion", "Party")], subcategory="Ethnic Wear"),
-        product(6, "Oro Women's Saree", [("Occasion", "Festive")], subcategory="Ethnic Wear"),
+        product(5, "Anvi Women's Palazzo", [("Occasion", "Party")], subcategory="Ethnic Wear"),
+        product(6, "Oro Women's Dupatta", [("Occasion", "Festive")], subcategory="Ethnic Wear"),
         product(7, "Bolt Men's Shirt", [("Fabric", "Denim")], "Men's Clothing", "Shirts"),
     ]
     return products_frame(rows)

@@ -1,0 +1,157 @@
+"""The search index: build times from nothing and after a change, latencies, suggestions.
+
+    .venv/bin/python benchmarks/index.py [CATALOG] [--changed 0.01] [--queries 100]
+
+CATALOG: anything `retail-assistant catalog clean` reads (default: the embedded catalog), or a
+parquet file of products. Prints one table a part; every number is from this one run.
+"""
+
+import argparse
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+
+import polars as pl
+
+from retail_assistant.catalog.embedding import embed
+from retail_assistant.catalog.filters import ProductFilter
+from retail_assistant.catalog.index import CatalogIndex
+from retail_assistant.catalog.index_writer import build_index
+from retail_assistant.catalog.suggestion_quality import suggestion_quality
+from retail_assistant.settings import EMBEDDED_CATALOG
+
+
+def assortment(catalog: str, folder: Path) -> pl.DataFrame:
+    """The products of a catalog that the assistant is trained on, cleaned elsewhere."""
+    import subprocess
+    import sys
+
+    from retail_assistant.catalog.assortment import AssortmentPolicy, select_assortment
+
+    if catalog.endswith(".parquet"):
+        return pl.read_parquet(catalog)
+    command = [sys.executable, "-m", "retail_assistant.cli", "catalog", "clean", catalog]
+    subprocess.run([*command, "--output", str(folder)], check=True, stdout=subprocess.DEVNULL)
+    return select_assortment(pl.scan_parquet(folder / "products.parquet"), AssortmentPolicy())
+
+
+def drawn(products: pl.DataFrame, count: int) -> pl.DataFrame:
+    """`count` products in an order given by a hash of their ids."""
+    places = [blake2b(i.encode(), digest_size=8).hexdigest() for i in products["product_id"]]
+    return products.with_columns(place=pl.Series(places)).sort("place").head(count).drop("place")
+
+
+def changed(products: pl.DataFrame, share: float) -> pl.DataFrame:
+    """The same products, a share of them (drawn by hash) with another word in the name."""
+    ids = drawn(products, max(1, round(share * products.height)))["product_id"]
+    name = pl.col("name") + pl.lit(" New")
+    is_drawn = pl.col("product_id").is_in(ids.implode())
+    return products.with_columns(pl.when(is_drawn).then(name).otherwise("name").alias("name"))
+
+
+def build_times(products: pl.DataFrame, folder: Path, share: float) -> Path:
+    full = folder / "full"
+    rows = [("from nothing", products, None, full)]
+    rows += [("nothing changed", products, full, folder / "same")]
+    rows += [(f"{share:.0%} changed", changed(products, share), full, folder / "changed")]
+    print(f"{'build':<18}{'seconds':>9}{'embedded':>10}{'reused':>9}{'MB':>8}{'peak RSS, MiB':>15}")
+    for name, frame, previous, target in rows:
+        started = time.perf_counter()
+        made = build_index(frame.lazy(), target, previous)
+        seconds = time.perf_counter() - started
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        counts = f"{made.embedded:>10}{made.reused:>9}{made.size_bytes / 1e6:>8.1f}{peak:>15.0f}"
+        print(f"{name:<18}{seconds:>9.1f}{counts}")
+    return full
+
+
+def misspelt(name: str) -> str:
+    """The name with two letters of its longest word swapped."""
+    word = max(name.split(), key=len)
+    return name.replace(word, word[:2] + word[3] + word[2] + word[4:]) if len(word) > 4 else name
+
+
+def latencies(index: CatalogIndex, products: pl.DataFrame, queries: int) -> None:
+    sample = drawn(products, queries)
+    cases: dict[str, Callable[[dict], object]] = {
+        "by product id": lambda row: index.product(row["product_id"]),
+        "by item code": lambda row: index.search(f"item {row['product_id'][:8]}"),
+        "by name": lambda row: index.search(f"What is the fabric of {row['name']}?"),
+        "by name with typos": lambda row: index.search(f"fabric of {misspelt(row['name'])}"),
+        "by meaning": lambda row: index.search(f"something like {row['subcategory']} for a trip"),
+        "by meaning, filtered": lambda row: index.search(
+            f"{row['subcategory']} for a trip",
+            filters=ProductFilter(subcategory=row["subcategory"], min_price=300),
+        ),
+        "alternatives": lambda row: index.alternatives(row["product_id"]),
+        "complements": lambda row: index.complements(row["product_id"]),
+    }
+    started = time.perf_counter()
+    index.search("item none", 1)
+    print(f"\nfirst query (reads the names): {time.perf_counter() - started:.2f} s")
+    embed(["loads the model"])
+    print(f"{'query':<22}{'n':>6}{'p50, ms':>10}{'p95, ms':>10}")
+    for name, ask in cases.items():
+        taken = []
+        for row in sample.iter_rows(named=True):
+            started = time.perf_counter()
+            ask(row)
+            taken.append((time.perf_counter() - started) * 1000)
+        p50, p95 = statistics.median(taken), statistics.quantiles(taken, n=20)[-1]
+        print(f"{name:<22}{len(taken):>6}{p50:>10.1f}{p95:>10.1f}")
+
+
+def quality(index: CatalogIndex) -> None:
+    started = time.perf_counter()
+    found = suggestion_quality(index)
+    seconds = time.perf_counter() - started
+    print(f"\nsuggestions for {found.sample} products, {found.k} each ({seconds:.1f} s)")
+    print(f"{'':<32}{'alternatives':>18}{'complements':>18}")
+    kinds = [found.alternatives, found.complements]
+    table = {
+        "products with a suggestion": [_share(kind.covered) for kind in kinds],
+        "valid": [_share(kind.valid) for kind in kinds],
+        "valid at random": [_share(kind.valid_at_random) for kind in kinds],
+        "price ratio, median": [_number(kind.closeness.price_ratio) for kind in kinds],
+        "price ratio at random": [_number(kind.closeness_at_random.price_ratio) for kind in kinds],
+        "same brand": [_share(kind.closeness.same_brand) for kind in kinds],
+        "same brand at random": [_share(kind.closeness_at_random.same_brand) for kind in kinds],
+        "attribute values shared": [_number(kind.closeness.shared_attributes) for kind in kinds],
+        "attribute values at random": [
+            _number(kind.closeness_at_random.shared_attributes) for kind in kinds
+        ],
+    }
+    for name, values in table.items():
+        print(f"{name:<32}" + "".join(f"{value:>18}" for value in values))
+
+
+def _share(share) -> str:
+    return "-" if share.rate is None else f"{share.rate:.1%} of {share.of}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("catalog", nargs="?", default=str(EMBEDDED_CATALOG))
+    parser.add_argument("--changed", type=float, default=0.01)
+    parser.add_argument("--queries", type=int, default=100)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        products = assortment(arguments.catalog, folder)
+        print(f"{products.height} products of {arguments.catalog}\n")
+        full = build_times(products, folder, arguments.changed)
+        index = CatalogIndex.open(full)
+        latencies(index, products, arguments.queries)
+        quality(index)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""What a shopper is offered instead of a product, or to wear with it: the rules.
+
+Both rules keep to the catalog's own levels, to the audience and to kinds of garments
+(`catalog.garments`): of a top the alternative is a top and the complement is no second top, no
+bra, and nothing for another audience. Where no noun tells a product's kind, only the levels and
+the audience decide, and what is worn apart is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+from retail_assistant.catalog.embedding import normalise
+from retail_assistant.catalog.garments import (
+    APART,
+    INSTEAD_OF,
+    WORN_WITH,
+    occasions,
+    shared_audiences,
+)
+
+if TYPE_CHECKING:
+    from lancedb.expr import Expr
+
+Ranking = list[tuple[str, float]]
+"""(product_id, score) pairs, best first; higher is better."""
+
+# On the scale of cosine similarity, where two garments of one shop are 0.4 to 0.9 apart.
+_SHARED_OCCASION = 0.15
+_SAME_BRAND = 0.1
+_SAME_NAME = 95
+"""Names whose similarity (rapidfuzz ratio, 0 to 100) reaches this are one name to a shopper."""
+
+
+def alternatives_to(row: Mapping[str, Any]) -> Expr | None:
+    """Which rows of the index are alternatives to one of them; None where none can be."""
+    level = next((name for name in ("subcategory", "category") if row[name] is not None), None)
+    if level is None:
+        return None
+    where = _others(row) & _equals(level, row[level])
+    kinds = INSTEAD_OF.get(row["kind"], (row["kind"],))
+    return where & _among("kind", kinds) if row["kind"] else where & ~_among("kind", APART)
+
+
+def complements_to(row: Mapping[str, Any]) -> Expr | None:
+    """Which rows of the index complement one of them; None where none can."""
+    if row["subcategory"] is None or row["kind"] in APART:
+        return None
+    where = _others(row) & ~_equals("subcategory", row["subcategory"])
+    kinds = WORN_WITH.get(row["kind"], ())
+    return where & _among("kind", kinds) if kinds else where & ~_among("kind", APART)
+
+
+def affinity(row: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    """What speaks for wearing two products together, on the scale of cosine similarity."""
+    same_brand = row["brand"] is not None and row["brand"] == other["brand"]
+    shared = bool(occasions(row) & occasions(other))
+    return _SHARED_OCCASION * shared + _SAME_BRAND * same_brand
+
+
+def ranked(pairs: Iterable[tuple[str, float]]) -> Ranking:
+    """Pairs with the highest score first, ties by product_id."""
+    return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
+
+
+def in_turn(groups: Iterable[Ranking]) -> Ranking:
+    """First of each group, then second of each, …; every product once."""
+    rounds = zip_longest(*groups)
+    pairs = (pair for turn in rounds for pair in turn if pair is not None)
+    return list({product_id: (product_id, score) for product_id, score in pairs}.values())
+
+
+def fresh_names_first(nearest: Ranking, names: Mapping[str, str], own: str) -> Ranking:
+    """The same pairs, those behind whose name repeats `own` or one that stands before it."""
+    from rapidfuzz import fuzz
+
+    seen, fresh, repeated = [normalise(own)], [], []
+    for product_id, score in nearest:
+        key = normalise(names[product_id])
+        if max(fuzz.ratio(key, name) for name in seen) >= _SAME_NAME:
+            repeated.append((product_id, score))
+        else:
+            fresh.append((product_id, score))
+            seen.append(key)
+    return fresh + repeated
+
+
+def _others(row: Mapping[str, Any]) -> Expr:
+    """Other products of the same department and category, for somebody whom the product is for."""
+    where = ~_equals("product_id", row["product_id"]) & _equals("department", row["department"])
+    if row["category"] is not None:
+        where &= _equals("category", row["category"])
+    return where & _among("audience", shared_audiences(row["audience"]))
+
+
+def _equals(column: str, value: str) -> Expr:
+    from lancedb.expr import col, lit
+
+    return col(column).eq(lit(value))
+
+
+def _among(column: str, values: Iterable[str]) -> Expr:
+    from lancedb.expr import col
+
+    return col(column).isin(list(values))

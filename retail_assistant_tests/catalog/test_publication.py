@@ -1,0 +1,142 @@
+"""Publishing an index to a folder and to an object store's emulator, and opening it from there."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from retail_assistant.catalog.index import CatalogIndex
+from retail_assistant.catalog.index_writer import build_index
+from retail_assistant.catalog.publication import CatalogIndexError, fetch_index, publish_index
+from retail_assistant_tests.catalog.test_index import product_frame, product_id
+
+START_SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("published") / "index"
+    build_index(product_frame(), folder)
+    return folder
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket of a storage emulator in a process of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--in-memory"]
+    process = subprocess.Popen(
+        [*command, "--host=127.0.0.1", f"--port={port}", "--default-bucket=shop"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ,
+    )
+    try:
+        _wait_for(port, process)
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        yield "gs://shop"
+    finally:
+        process.terminate()
+        process.wait(timeout=START_SECONDS)
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"the storage emulator did not start (exit code {process.poll()})")
+
+
+def assert_answers_alike(index: CatalogIndex, folder: Path) -> None:
+    queries = ["Solo Scarf", "marla sumer mini dress", "party wear", f"item {product_id(3)[:8]}"]
+    assert index.search_many(queries, 3) == CatalogIndex.open(folder).search_many(queries, 3)
+
+
+def test_an_index_published_to_a_bucket_answers_like_the_folder(
+    bucket: str, folder: Path, tmp_path: Path
+) -> None:
+    uri = f"{bucket}/assistant/index"
+    with pytest.raises(CatalogIndexError, match="holds no catalog index"):
+        CatalogIndex.open(uri, tmp_path / "cache")
+    published = publish_index(folder, uri)
+    index = CatalogIndex.open(uri, tmp_path / "cache")
+    assert index.folder == tmp_path / "cache" / published.digest
+    assert_answers_alike(index, folder)
+
+
+def test_publishing_again_replaces_the_index_in_a_bucket(
+    bucket: str, folder: Path, tmp_path: Path
+) -> None:
+    uri = f"{bucket}/index"
+    first = publish_index(folder, uri)
+    build_index(product_frame().head(3), tmp_path / "small")
+    second = publish_index(tmp_path / "small", uri)
+    assert first.digest != second.digest
+    assert len(CatalogIndex.open(uri, tmp_path / "cache")) == 3
+    publish_index(folder, uri)
+    assert len(CatalogIndex.open(uri, tmp_path / "cache")) == product_frame().height
+
+
+def test_an_unreachable_store_is_one_clear_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(CatalogIndexError, match="cannot be opened"):
+        CatalogIndex.open("nosuchstore://bucket/index", tmp_path)
+
+
+def test_a_copy_is_fetched_once(folder: Path, tmp_path: Path) -> None:
+    uri = (tmp_path / "store").as_uri()
+    published = publish_index(folder, uri)
+    copy = fetch_index(uri, tmp_path / "cache")
+    for file in published.files:
+        (tmp_path / "store" / published.digest / file.path).unlink()
+    assert fetch_index(uri, tmp_path / "cache") == copy
+    assert_answers_alike(CatalogIndex.open(uri, tmp_path / "cache"), folder)
+
+
+@pytest.mark.parametrize("damage", ["altered", "cut", "gone"])
+def test_a_damaged_file_is_refused_and_leaves_no_copy(
+    folder: Path, tmp_path: Path, damage: str
+) -> None:
+    published = publish_index(folder, (tmp_path / "store").as_uri())
+    largest = max(published.files, key=lambda file: file.size)
+    path = tmp_path / "store" / published.digest / largest.path
+    content = path.read_bytes()
+    if damage == "altered":
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "cut":
+        path.write_bytes(content[:-1])
+    else:
+        path.unlink()
+    with pytest.raises(CatalogIndexError, match=r"damaged|cannot be fetched"):
+        CatalogIndex.open((tmp_path / "store").as_uri(), tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["../outside", "/etc/passwd", "a/../../b", "a\\..\\b", ""])
+def test_a_manifest_that_leads_out_of_the_index_is_refused(tmp_path: Path, path: str) -> None:
+    entry = {"path": path, "sha256": "0" * 64, "size": 1}
+    (tmp_path / "index.json").write_text(json.dumps({"files": [entry]}))
+    with pytest.raises(CatalogIndexError, match="damaged"):
+        CatalogIndex.open(tmp_path.as_uri(), tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_publishing_keeps_every_column(folder: Path, tmp_path: Path) -> None:
+    publish_index(folder, (tmp_path / "store").as_uri())
+    index = CatalogIndex.open((tmp_path / "store").as_uri(), tmp_path / "cache")
+    rows = [index.product(i) for i in sorted(index.product_ids())]
+    frame = pl.DataFrame(rows, schema=product_frame().schema)
+    assert frame.equals(product_frame().sort("product_id"))
