@@ -112,10 +112,10 @@ def clean_catalog(
 
     Raises CatalogError where the catalog cannot be read (see ``open_catalog``).
     """
-    folder.mkdir(parents=True, exist_ok=True)
     rows_in = 0
     with ExitStack() as stack:
         source = stack.enter_context(open_catalog(uri, profile.columns, profile.csv))
+        folder.mkdir(parents=True, exist_ok=True)
         products = stack.enter_context(_TableWriter(folder / "products.parquet", ProductSchema))
         rejected = stack.enter_context(_TableWriter(folder / "rejected.parquet", RejectedSchema))
         seen, digest = SeenIds(), hashlib.blake2b(digest_size=10)

@@ -1,6 +1,7 @@
 import csv
 import io
 import itertools
+from itertools import chain
 
 import pytest
 from hypothesis import given, settings
@@ -33,7 +34,9 @@ def test_what_the_csv_module_writes_is_read_back(
     rows: list[tuple[str, str, str]], line_end: str
 ) -> None:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator=line_end)
+    # A bare carriage return at the end of a line could be either's, so such fields are quoted.
+    quoting = csv.QUOTE_ALL if "\r" in "".join(chain(*rows)) else csv.QUOTE_MINIMAL
+    writer = csv.writer(text, lineterminator=line_end, quoting=quoting)
     writer.writerows([("a", "b", "c"), *rows])
     found, broken = rows_and_broken(read(text.getvalue().encode(), max_record_bytes=LIMIT))
     assert broken == {}
@@ -100,8 +103,8 @@ def test_column_names_are_made_distinct() -> None:
 def test_an_endless_field_is_dropped_without_being_kept() -> None:
     import tracemalloc
 
-    pieces = itertools.chain([b'a,b\n1,2\n3,"'], itertools.repeat(b"x" * (1 << 20), 1000))
-    ends = itertools.chain(pieces, [b'"\n5,6\n'])
+    pieces = chain([b'a,b\n1,2\n3,"'], itertools.repeat(b"x" * (1 << 20), 1000))
+    ends = chain(pieces, [b'"\n5,6\n'])
     stream = io.BufferedIOBase()
     stream.read = lambda size=-1: next(ends, b"")
     tracemalloc.start()

@@ -1,0 +1,1 @@
+"""Product images: addresses that are safe to ask, downloads, checks, thumbnails, the manifest."""

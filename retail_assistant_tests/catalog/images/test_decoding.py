@@ -1,0 +1,92 @@
+"""What counts as an image."""
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from retail_assistant.catalog.images.decoding import NotAnImageError, decode_image
+from retail_assistant.catalog.images.policy import ImagePolicy
+from retail_assistant_tests.catalog.images.server import jpeg, png_bomb
+
+POLICY = ImagePolicy(types=("image/jpeg", "image/png", "image/webp", "image/gif", "image/avif"))
+
+
+def encoded(mode: str, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, (300, 200)).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "media_type"),
+    [
+        ("RGB", "JPEG", "image/jpeg"),
+        ("L", "JPEG", "image/jpeg"),
+        ("CMYK", "JPEG", "image/jpeg"),
+        ("RGBA", "PNG", "image/png"),
+        ("P", "PNG", "image/png"),
+        ("LA", "PNG", "image/png"),
+        ("I;16", "PNG", "image/png"),
+        ("1", "PNG", "image/png"),
+        ("RGBA", "WEBP", "image/webp"),
+        ("P", "GIF", "image/gif"),
+        ("RGB", "AVIF", "image/avif"),
+        ("RGB", "MPO", "image/jpeg"),
+    ],
+)
+def test_every_allowed_kind_gets_a_thumbnail(mode: str, kind: str, media_type: str) -> None:
+    image = decode_image(encoded(mode, kind), POLICY)
+    assert (image.type, image.width, image.height) == (media_type, 300, 200)
+    thumbnail = Image.open(io.BytesIO(image.thumbnail))
+    assert (thumbnail.format, thumbnail.mode, thumbnail.size) == ("JPEG", "RGB", (256, 171))
+
+
+def test_a_picture_taken_sideways_has_an_upright_thumbnail() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = decode_image(encoded("RGB", "JPEG", exif=exif), POLICY)
+    assert (image.width, image.height) == (300, 200)
+    assert Image.open(io.BytesIO(image.thumbnail)).size == (171, 256)
+
+
+def test_what_is_transparent_is_white_in_the_thumbnail() -> None:
+    thumbnail = Image.open(io.BytesIO(decode_image(encoded("RGBA", "PNG"), POLICY).thumbnail))
+    assert thumbnail.getpixel((10, 10)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b"", "wrong_type"),
+        (b"\xef\xbb\xbf  <HTML>", "wrong_type"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "wrong_type"),
+        (encoded("RGB", "BMP"), "wrong_type"),
+        (encoded("RGB", "TIFF"), "wrong_type"),
+        (jpeg(1)[:200], "undecodable"),
+        (png_bomb(50_000), "too_many_pixels"),
+        (png_bomb(20_000), "too_many_pixels"),
+        (png_bomb(7_072), "too_many_pixels"),
+    ],
+)
+def test_what_is_not_taken(content: bytes, status: str) -> None:
+    with pytest.raises(NotAnImageError) as refusal:
+        decode_image(content, POLICY)
+    assert refusal.value.status == status
+    assert str(refusal.value)
+
+
+@given(st.integers(0, 2000), st.binary(min_size=1, max_size=40), st.booleans())
+def test_damaged_images_are_judged_and_never_break_anything(
+    place: int, damage: bytes, png: bool
+) -> None:
+    content = encoded("RGB", "PNG" if png else "JPEG")
+    content = content[:place] + damage + content[place + len(damage) :]
+    try:
+        image = decode_image(content, POLICY)
+    except NotAnImageError as refusal:
+        assert refusal.status in ("wrong_type", "undecodable", "too_many_pixels")
+    else:
+        assert image.thumbnail
