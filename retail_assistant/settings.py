@@ -1,5 +1,6 @@
 """Every setting of the project, in one place. `retail-assistant settings` prints this table."""
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -9,7 +10,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PACKAGE_FOLDER = Path(__file__).parent
 EMBEDDED_CATALOG = PACKAGE_FOLDER / "data" / "catalog.csv"
+SHIPPED_PROFILE = PACKAGE_FOLDER / "data" / "flipkart.yaml"
 SHIPPED_STUDIES = PACKAGE_FOLDER / "studies"
+
+
+# minute, hour, day of month, month, day of week: the numbers that each may hold.
+_CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+_CRON_PART = re.compile(r"(?:\*|(\d{1,2})(?:-(\d{1,2}))?)(?:/([1-9]\d?))?")
 
 
 class SettingsError(ValueError):
@@ -29,8 +36,18 @@ class Settings(BaseSettings):
         min_length=1,
         description="The catalog: a CSV (also .gz, .zst) or parquet file, local or gs://.",
     )
+    catalog_profile: Path = Field(
+        default=SHIPPED_PROFILE,
+        description="The retailer's profile (YAML): columns, assortment, images, refresh.",
+    )
     storage_uri: str = Field(
         default="var", min_length=1, description="Where tables and artefacts are kept (a folder)."
+    )
+    object_uri: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Where images are kept: a folder or gs://bucket/prefix;"
+        " default: `objects` under the storage folder.",
     )
     base_model: str = Field(
         default="smollm2-135m-instruct",
@@ -68,9 +85,19 @@ class Settings(BaseSettings):
         description="How many unseen products are asked about; `all` for no limit.",
     )
     seed: int = Field(default=7, ge=0, description="Seed of splits, dialogues and intervals.")
+    refresh: bool = Field(
+        default=False,
+        description="Whether schedule and sensors that refresh the catalog run from the start;"
+        " otherwise they are started in the UI.",
+    )
     refresh_schedule: str = Field(
         default="0 * * * *",
-        description="Cron schedule of the catalog refresh (UTC); starts stopped.",
+        description="When the catalog's content is looked at whatever its date: cron, UTC.",
+    )
+    refresh_interval: int = Field(
+        default=30,
+        ge=1,
+        description="Seconds between two looks at the catalog's date, and at what is out of date.",
     )
 
     @field_validator("train_products", "evaluation_products", mode="before")
@@ -83,6 +110,30 @@ class Settings(BaseSettings):
     def _storage_is_local(cls, value: str) -> str:
         if "://" in value:
             raise ValueError("allowed in this version: a local folder")
+        return value
+
+    @field_validator("refresh_schedule")
+    @classmethod
+    def _schedule_is_cron(cls, value: str) -> str:
+        if not _is_cron(value):
+            raise ValueError(
+                "allowed: five fields (minute, hour, day of month, month, day of week), each *, a"
+                " number, a range, a list or a step, such as 0 * * * *"
+            )
+        return value
+
+    @field_validator("object_uri")
+    @classmethod
+    def _objects_are_in_a_folder_or_bucket(cls, value: str | None) -> str | None:
+        if value is not None and "://" in value and not re.match(r"gs://[^/]", value):
+            raise ValueError("allowed: a folder, or gs://bucket/prefix")
+        return value
+
+    @field_validator("catalog_profile")
+    @classmethod
+    def _profile_is_a_file(cls, value: Path) -> Path:
+        if not value.is_file():
+            raise ValueError(f"{value} is not a file; allowed: a profile (*.yaml)")
         return value
 
     @field_validator("studies")
@@ -98,9 +149,34 @@ class Settings(BaseSettings):
         return Path(self.storage_uri).expanduser().resolve()
 
     @property
+    def object_store_uri(self) -> str:
+        """Where images are kept: an absolute folder, or gs://bucket/prefix."""
+        if self.object_uri is None:
+            return str(self.storage / "objects")
+        if "://" in self.object_uri:
+            return self.object_uri
+        return str(Path(self.object_uri).expanduser().resolve())
+
+    @property
     def mlflow_tracking_uri(self) -> str:
         """The MLflow tracking URI in force."""
         return self.mlflow_uri or f"sqlite:///{self.storage / 'mlflow' / 'mlflow.db'}"
+
+
+def _is_cron(text: str) -> bool:
+    """Is this a cron schedule of five fields of numbers?"""
+    fields = text.split()
+    if len(fields) != len(_CRON_RANGES):
+        return False
+    for field, (least, most) in zip(fields, _CRON_RANGES, strict=True):
+        for part in field.split(","):
+            found = _CRON_PART.fullmatch(part)
+            if found is None:
+                return False
+            numbers = [int(number) for number in found.group(1, 2) if number is not None]
+            if numbers != sorted(numbers) or any(not least <= n <= most for n in numbers):
+                return False
+    return True
 
 
 @cache

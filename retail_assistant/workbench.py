@@ -70,8 +70,7 @@ def server_commands(settings: Settings, dagster_port: int, mlflow_port: int) -> 
     mlflow_folder = settings.storage / "mlflow"
     mlflow_folder.mkdir(parents=True, exist_ok=True)
     workspace = PACKAGE_FOLDER.parent / "workspace.yaml"
-    module = ["-m", "retail_assistant.definitions", "-l", "retail_assistant"]
-    target = ["-w", workspace] if workspace.is_file() else module
+    target = ["-w", workspace] if workspace.is_file() else ["-m", "retail_assistant.definitions"]
     store = ["--backend-store-uri", settings.mlflow_tracking_uri]
     store += ["--artifacts-destination", str(mlflow_folder / "artifacts")]
     commands = {

@@ -34,6 +34,8 @@ print(json.dumps({
 GROUPS = {"catalog", "corpus", "adapters", "evaluation"}
 JOBS = {
     "observe_catalog",
+    "accept_catalog",
+    "fetch_images",
     "prepare",
     "render_prompts",
     "answer_baselines",
@@ -100,8 +102,8 @@ def test_the_slices_and_the_schedule_are_there(graph: dg.Definitions) -> None:
     repository = graph.get_repository_def()
     assert set(repository.job_names) >= JOBS
     assert all(graph.resolve_job_def(name).description for name in JOBS)
-    schedule = graph.resolve_schedule_def("catalog_refresh")
-    assert schedule.job_name == "prepare"
+    schedule = graph.resolve_schedule_def("catalog_observation")
+    assert schedule.job_name == "observe_catalog"
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
 
 
@@ -114,7 +116,8 @@ def test_the_champion_descends_from_the_catalog_and_the_base_model(
         name = wanted.pop()
         found.add(name)
         wanted += {dep.asset_key.to_user_string() for dep in specs[name].deps} - found
-    assert found == set(specs) - {"rejected_products", "rejected_dialogues"}
+    beside = {"rejected_products", "rejected_dialogues", "catalog_changes", "product_images"}
+    assert found == set(specs) - beside
 
 
 def test_the_code_location_is_light() -> None:

@@ -2,13 +2,15 @@
 
 import dagster as dg
 
+from retail_assistant.catalog.source import CatalogError
+from retail_assistant.catalog.stamp import catalog_stamp
 from retail_assistant.defs.partitions import job_partitions, task_partitions
 from retail_assistant.settings import get_settings
 
 prepare = dg.define_asset_job(
     "prepare",
     dg.AssetSelection.groups("catalog", "corpus")
-    - dg.AssetSelection.assets("raw_catalog", "prompt_corpus")
+    - dg.AssetSelection.assets("raw_catalog", "catalog_profile", "product_images", "prompt_corpus")
     | dg.AssetSelection.assets("base_model"),
     description="From the catalog to screened dialogues, and the base model.",
 )
@@ -20,8 +22,18 @@ render_prompts = dg.define_asset_job(
 )
 observe_catalog = dg.define_asset_job(
     "observe_catalog",
-    dg.AssetSelection.assets("raw_catalog"),
-    description="Look whether the retailer's file has changed.",
+    dg.AssetSelection.assets("raw_catalog", "catalog_profile"),
+    description="Look whether the retailer's file, or its profile, has changed.",
+)
+accept_catalog = dg.define_asset_job(
+    "accept_catalog",
+    dg.AssetSelection.assets("catalog_changes"),
+    description="Accept the present catalog, also one that a refresh check holds back.",
+)
+fetch_images = dg.define_asset_job(
+    "fetch_images",
+    dg.AssetSelection.assets("product_images"),
+    description="The assortment's images; what is stored already is not fetched again.",
 )
 answer_baselines = dg.define_asset_job(
     "answer_baselines",
@@ -39,10 +51,53 @@ compare_and_promote = dg.define_asset_job(
     dg.AssetSelection.assets("model_comparison", "champion"),
     description="All evaluated jobs side by side; the best one promoted.",
 )
-catalog_refresh = dg.ScheduleDefinition(
-    name="catalog_refresh",
-    job=prepare,
+
+_SCHEDULE_STATUS = (
+    dg.DefaultScheduleStatus.RUNNING if get_settings().refresh else dg.DefaultScheduleStatus.STOPPED
+)
+_SENSOR_STATUS = (
+    dg.DefaultSensorStatus.RUNNING if get_settings().refresh else dg.DefaultSensorStatus.STOPPED
+)
+
+catalog_observation = dg.ScheduleDefinition(
+    name="catalog_observation",
+    job=observe_catalog,
     cron_schedule=get_settings().refresh_schedule,
-    default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Read the catalog again; unchanged stages keep their results.",
+    default_status=_SCHEDULE_STATUS,
+    description="Read the retailer's file and note its version, whatever its date says.",
+)
+
+
+@dg.sensor(
+    name="catalog_arrival",
+    job=observe_catalog,
+    minimum_interval_seconds=get_settings().refresh_interval,
+    default_status=_SENSOR_STATUS,
+    description="Look at the retailer's file and its profile (date and size, not content); observe"
+    " them if they may have changed.",
+)
+def catalog_arrival(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Request an observation where the file may have changed since the last look."""
+    settings = get_settings()
+    try:
+        file, profile = map(catalog_stamp, (settings.catalog_uri, str(settings.catalog_profile)))
+    except CatalogError as error:
+        return dg.SkipReason(str(error))
+    if file is None or profile is None:
+        return dg.SkipReason("written to just now: it may not be complete yet")
+    stamp = f"{file} {profile}"
+    if stamp == context.cursor:
+        return dg.SkipReason(f"{settings.catalog_uri} is as it was")
+    return dg.SensorResult(run_requests=[dg.RunRequest(run_key=stamp)], cursor=stamp)
+
+
+catalog_automation = dg.AutomationConditionSensorDefinition(
+    name="catalog_automation",
+    target=dg.AssetSelection.groups("catalog", "corpus"),
+    default_status=_SENSOR_STATUS,
+    minimum_interval_seconds=get_settings().refresh_interval,
+    # Our conditions are classes of our own, so the code location evaluates them, not the daemon.
+    use_user_code_server=True,
+    description="Run what is out of date, up to the prompts, once what it is made from has been"
+    " checked.",
 )

@@ -4,32 +4,50 @@ import dagster as dg
 import polars as pl
 
 from retail_assistant.corpus.rendering import PROMPT_VERSION
+from retail_assistant.corpus.reuse import dialogue_reuse
 from retail_assistant.corpus.screening import screen
 from retail_assistant.corpus.splits import sample_products, split_products
 from retail_assistant.corpus.templates import TemplateGenerator
+from retail_assistant.defs.conditions import REFRESH, REFRESH_CORPUS
 from retail_assistant.defs.io_managers import preview, table_facts, table_result
 from retail_assistant.defs.partitions import task_partitions
 from retail_assistant.defs.resources import Launcher
 from retail_assistant.launch.spec import ArtefactRef, LaunchSpec
 from retail_assistant.settings import get_settings
-from retail_assistant.storage import TableRef
+from retail_assistant.storage import StorageError, TableRef, TableStore
 
 GROUP = "corpus"
 OWNERS = ["team:catalog"]
+_SETTINGS = get_settings()
 LENGTHS = ("prompt_tokens", "grounded_prompt_tokens", "completion_tokens")
 
 
-@dg.asset(group_name=GROUP, owners=OWNERS, kinds={"polars", "parquet"}, code_version="1")
-def product_splits(assortment: pl.DataFrame) -> dg.MaterializeResult[pl.DataFrame]:
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"polars", "parquet"},
+    code_version=f"2.{_SETTINGS.seed}",
+    automation_condition=REFRESH,
+)
+def product_splits(
+    assortment: pl.DataFrame, near_duplicates: pl.LazyFrame
+) -> dg.MaterializeResult[pl.DataFrame]:
     """Which products may be learned from and which are kept for questions never trained on.
 
     Near-duplicates stay together, so no sibling of an unseen product is in training.
     """
-    splits = split_products(assortment, seed=get_settings().seed)
+    splits = split_products(assortment, near_duplicates, seed=get_settings().seed)
     return table_result(splits, sizes=preview(splits["split"].value_counts(sort=True)))
 
 
-@dg.asset(group_name=GROUP, owners=OWNERS, kinds={"polars", "parquet"}, code_version="1")
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"polars", "parquet"},
+    # Other settings, other dialogues: Dagster then shows them as outdated.
+    code_version=f"1.{_SETTINGS.seed}.{_SETTINGS.train_products}.{_SETTINGS.evaluation_products}",
+    automation_condition=REFRESH,
+)
 def dialogues(
     context: dg.AssetExecutionContext, assortment: pl.DataFrame, product_splits: pl.DataFrame
 ) -> dg.MaterializeResult[pl.DataFrame]:
@@ -44,14 +62,27 @@ def dialogues(
     )
     generator = TemplateGenerator(seed=settings.seed)
     frame = generator.generate(chosen, product_splits, assortment)
-    context.log.info(f"{frame.height} dialogues about {chosen.height} products")
+    reuse = dialogue_reuse(_last_dialogues(), frame)
+    context.log.info(
+        f"{frame.height} dialogues about {chosen.height} products, {reuse.new} of them new"
+    )
     counts = frame.group_by("subset", "intent").len().sort("subset", "intent")
     return table_result(
         frame,
         products=chosen.height,
         generator=f"{generator.name} {generator.version}",
         by_subset_and_intent=preview(counts, rows=40),
+        **reuse.model_dump(exclude={"products"}),
+        products_touched=reuse.products,
     )
+
+
+def _last_dialogues() -> pl.DataFrame | None:
+    """The dialogues so far. They are only compared with, so damaged ones count as none."""
+    try:
+        return TableStore(get_settings().storage).ref("dialogues").read()
+    except StorageError:
+        return None
 
 
 @dg.multi_asset(
@@ -62,12 +93,14 @@ def dialogues(
             " between what is learned and what is asked.",
             kinds={"polars", "parquet"},
             owners=OWNERS,
+            automation_condition=REFRESH,
         ),
         "rejected_dialogues": dg.AssetOut(
             dagster_type=pl.DataFrame,
             description="Dialogues that did not pass, each with its reason.",
             kinds={"polars", "parquet"},
             owners=OWNERS,
+            automation_condition=REFRESH,
         ),
     },
     group_name=GROUP,
@@ -99,6 +132,7 @@ def screened(
     kinds={"polars", "parquet"},
     partitions_def=task_partitions,
     code_version="1",
+    automation_condition=REFRESH_CORPUS,
 )
 def prompt_corpus(
     context: dg.AssetExecutionContext,

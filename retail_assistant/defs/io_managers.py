@@ -8,6 +8,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from retail_assistant.catalog.lineage import ColumnSources
+from retail_assistant.catalog.overview import Overview
 from retail_assistant.launch.spec import ArtefactRef, read_artefact_ref, write_artefact_ref
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import TableRef, TableStore
@@ -46,15 +48,19 @@ def _cell(value: Any) -> str:
     return text if len(text) <= PREVIEW_CHARACTERS else text[: PREVIEW_CHARACTERS - 1] + "…"
 
 
-def table_result(frame: pl.DataFrame, **metadata: Any) -> dg.MaterializeResult[pl.DataFrame]:
+def table_result(
+    frame: pl.DataFrame, *, version: str | None = None, **metadata: Any
+) -> dg.MaterializeResult[pl.DataFrame]:
     """A frame as an asset's result, with what every table shows in the UI."""
-    return dg.MaterializeResult(value=frame, **table_facts(frame, **metadata))
+    return dg.MaterializeResult(value=frame, **table_facts(frame, version=version, **metadata))
 
 
-def table_facts(frame: pl.DataFrame, **metadata: Any) -> dict[str, Any]:
-    """Data version and metadata of a frame."""
+def table_facts(
+    frame: pl.DataFrame, *, version: str | None = None, **metadata: Any
+) -> dict[str, Any]:
+    """Data version (that of all its content, unless given) and metadata of a frame."""
     return {
-        "data_version": dg.DataVersion(frame_version(frame)),
+        "data_version": dg.DataVersion(version or frame_version(frame)),
         "metadata": {
             "dagster/row_count": frame.height,
             "dagster/column_schema": column_schema(frame),
@@ -64,25 +70,67 @@ def table_facts(frame: pl.DataFrame, **metadata: Any) -> dict[str, Any]:
     }
 
 
+def stored_facts(table: TableRef, *, version: str | None = None, **metadata: Any) -> dict[str, Any]:
+    """Data version and metadata of a table that was written in pieces."""
+    head = pl.scan_parquet(table.path).head(PREVIEW_ROWS).collect()
+    return {
+        "data_version": dg.DataVersion(version or table.sha256[:20]),
+        "metadata": {
+            "dagster/row_count": table.rows,
+            "dagster/column_schema": column_schema(head),
+            "preview": preview(head),
+            **metadata,
+        },
+    }
+
+
+def shown(overview: Overview) -> dict[str, Any]:
+    """An overview as metadata."""
+    return {
+        **overview.numbers,
+        **{name: preview(table, rows=20) for name, table in overview.tables.items()},
+        **{name: dg.MetadataValue.md(picture) for name, picture in overview.pictures.items()},
+    }
+
+
+def column_lineage(upstream: str, sources: ColumnSources) -> dict[str, Any]:
+    """Which columns of `upstream` each column comes from, as metadata."""
+    key = dg.AssetKey(upstream)
+    deps = {
+        name: [dg.TableColumnDep(key, source) for source in found]
+        for name, found in sources.items()
+    }
+    return {"dagster/column_lineage": dg.TableColumnLineage(deps)}
+
+
 class StorageIOManager(dg.ConfigurableIOManager):
     """Frames go to content-named parquet files, artefact references to small pointer files.
 
-    An input is loaded as its parameter's annotation asks: `pl.DataFrame`, `TableRef` (where it is
-    and which content) or `ArtefactRef`.
+    An input is loaded as its parameter's annotation asks: `pl.DataFrame`, `pl.LazyFrame`,
+    `TableRef` (where it is and which content) or `ArtefactRef`. A table that was written in pieces
+    comes as a `TableRef`: it is stored already, and only its pointer moves.
     """
 
-    def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame | ArtefactRef) -> None:
+    def handle_output(
+        self, context: dg.OutputContext, obj: pl.DataFrame | TableRef | ArtefactRef
+    ) -> None:
         """Store a frame or a reference, and say where."""
         partition = context.asset_partition_key if context.has_asset_partitions else None
         name = context.asset_key.path[-1]
+        store = TableStore(get_settings().storage)
         if isinstance(obj, pl.DataFrame):
-            path = TableStore(get_settings().storage).write(obj, name, partition).path
+            path = store.write(obj, name, partition).path
+        elif isinstance(obj, TableRef):
+            path = obj.path
+            store.point(obj, name, partition)
         else:
             path = obj.folder
             write_artefact_ref(obj, get_settings().storage, name, partition)
         context.add_output_metadata({"path": dg.MetadataValue.path(str(path))})
 
-    def load_input(self, context: dg.InputContext) -> pl.DataFrame | TableRef | ArtefactRef:
+    def load_input(
+        self, context: dg.InputContext
+    ) -> pl.DataFrame | pl.LazyFrame | TableRef | ArtefactRef:
         """Load what an upstream asset stored.
 
         Raises:
@@ -94,4 +142,6 @@ class StorageIOManager(dg.ConfigurableIOManager):
         if wanted is ArtefactRef:
             return read_artefact_ref(get_settings().storage, name, partition)
         ref = TableStore(get_settings().storage).ref(name, partition)
-        return ref if wanted is TableRef else ref.read()
+        if wanted is TableRef:
+            return ref
+        return ref.scan() if wanted is pl.LazyFrame else ref.read()

@@ -195,7 +195,7 @@ def test_the_content_hash_follows_the_content_and_not_the_row() -> None:
 
 def test_the_version_follows_what_products_say_and_nothing_else() -> None:
     first = clean_rows(GOOD, GOOD | {"uniq_id": "2"}).summary.version
-    again = clean_rows(GOOD | {"brand": " Velmora "}, GOOD | {"uniq_id": "2"}).summary.version
+    again = clean_rows(GOOD | {"uniq_id": "2"}, GOOD | {"brand": " Velmora "}).summary.version
     other = clean_rows(GOOD, GOOD | {"uniq_id": "2", "brand": "Else"}).summary.version
     assert first == again != other
 

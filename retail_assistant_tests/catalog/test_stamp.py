@@ -1,0 +1,55 @@
+"""When the catalog file is worth reading again."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from retail_assistant.catalog.source import CatalogError
+from retail_assistant.catalog.stamp import catalog_stamp
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Path:
+    path = tmp_path / "catalog.csv"
+    path.write_text("uniq_id\n1\n")
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    return path
+
+
+def test_an_untouched_file_keeps_its_stamp(catalog: Path) -> None:
+    assert catalog_stamp(str(catalog)) == catalog_stamp(str(catalog))
+
+
+def test_another_date_size_or_file_gives_another_stamp(catalog: Path) -> None:
+    stamps = [catalog_stamp(str(catalog))]
+    os.utime(catalog, (1_000_000_001, 1_000_000_001))
+    stamps.append(catalog_stamp(str(catalog)))
+    catalog.write_text("uniq_id\n1\n2\n")
+    os.utime(catalog, (1_000_000_001, 1_000_000_001))
+    stamps.append(catalog_stamp(str(catalog)))
+    copy = catalog.with_name("copy.csv")
+    copy.write_bytes(catalog.read_bytes())
+    os.utime(copy, (1_000_000_001, 1_000_000_001))
+    copy.replace(catalog)
+    stamps.append(catalog_stamp(str(catalog)))
+    assert len(set(stamps)) == 4
+    assert None not in stamps
+
+
+def test_a_file_that_is_being_written_has_no_stamp_yet(catalog: Path) -> None:
+    catalog.write_text("uniq_id\n")
+    assert catalog_stamp(str(catalog), settled_seconds=60) is None
+    assert catalog_stamp(str(catalog), settled_seconds=0) is not None
+
+
+def test_a_date_in_the_future_is_not_waited_for(catalog: Path) -> None:
+    later = time.time() + 3600
+    os.utime(catalog, (later, later))
+    assert catalog_stamp(str(catalog)) is not None
+
+
+def test_no_file_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="was not found"):
+        catalog_stamp(str(tmp_path / "none.csv"))
