@@ -44,6 +44,8 @@ def preview(frame: pl.DataFrame, rows: int = PREVIEW_ROWS) -> dg.TableMetadataVa
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= PREVIEW_CHARACTERS else text[: PREVIEW_CHARACTERS - 1] + "…"
 
@@ -64,8 +66,8 @@ def table_facts(
         "metadata": {
             "dagster/row_count": frame.height,
             "dagster/column_schema": column_schema(frame),
-            "preview": preview(frame),
             **metadata,
+            "preview": preview(frame),
         },
     }
 
@@ -78,8 +80,8 @@ def stored_facts(table: TableRef, *, version: str | None = None, **metadata: Any
         "metadata": {
             "dagster/row_count": table.rows,
             "dagster/column_schema": column_schema(head),
-            "preview": preview(head),
             **metadata,
+            "preview": preview(head),
         },
     }
 
@@ -88,8 +90,8 @@ def shown(overview: Overview) -> dict[str, Any]:
     """An overview as metadata."""
     return {
         **overview.numbers,
-        **{name: preview(table, rows=20) for name, table in overview.tables.items()},
         **{name: dg.MetadataValue.md(picture) for name, picture in overview.pictures.items()},
+        **{name: preview(table, rows=20) for name, table in overview.tables.items()},
     }
 
 
