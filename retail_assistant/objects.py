@@ -111,6 +111,16 @@ class ObjectStore:
         )
 
 
+def file_system(uri: str) -> tuple[Any, str]:
+    """Fsspec's file system of a URI or local path, and the path in it. It remembers no listings."""
+    if uri.startswith(GCS):
+        return _remote_files(), uri.removeprefix(GCS)
+    import fsspec
+
+    found, path = fsspec.core.url_to_fs(uri, use_listings_cache=False)
+    return found, str(path)
+
+
 def _remote_files() -> Any:
     # The plain client: the extended one asks over gRPC what kind of bucket it is, which an
     # emulator does not answer, and is of use for zonal buckets only.

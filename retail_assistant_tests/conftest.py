@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from retail_assistant.settings import EMBEDDED_CATALOG, get_settings
+from retail_assistant_tests.emulator import gcs_emulator
+
+__all__ = ["gcs_emulator"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CHATML = (

@@ -8,9 +8,6 @@ from pathlib import Path
 import pytest
 
 from retail_assistant.objects import ObjectStore, ObjectStoreError
-from retail_assistant_tests.catalog.images.emulator import gcs_emulator
-
-__all__ = ["gcs_emulator"]
 
 
 @pytest.fixture(params=["folder", "bucket"])

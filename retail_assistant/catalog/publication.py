@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from retail_assistant.objects import file_system
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import file_sha256
 
@@ -123,13 +124,11 @@ def fetch_index(uri: str, cache: Path | None = None) -> Path:
 
 def _file_system(uri: str) -> tuple[Any, str]:
     """The file system of a URI and the path in it; listings are never from a cache."""
-    import fsspec
-
     try:
-        system, root = fsspec.core.url_to_fs(uri, use_listings_cache=False)
+        system, root = file_system(uri)
     except (ImportError, ValueError) as error:
         raise CatalogIndexError(f"{uri} cannot be opened: {error}") from error
-    return system, str(root).rstrip("/")
+    return system, root.rstrip("/")
 
 
 def _manifest(system: Any, root: str, uri: str) -> PublishedIndex:

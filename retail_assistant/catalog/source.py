@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from retail_assistant.catalog.mapping import FLIPKART, RFC_4180, Columns, CsvDialect, mapped
 from retail_assistant.catalog.records import ROW, Broken, RecordReader, TooBrokenError
 from retail_assistant.catalog.schema import SOURCE_ROW
+from retail_assistant.objects import file_system
 
 Found = TypeVar("Found")
 
@@ -105,7 +106,6 @@ def catalog_state(uri: str) -> dict[str, Any]:
     """
     filesystem, path = _filesystem(uri)
     with _reported(uri):
-        filesystem.invalidate_cache()
         info = cast(dict[str, Any], filesystem.info(path))
     if info.get("type") == "directory":
         raise CatalogError(f"catalog {uri} is a folder; {ALLOWED}")
@@ -246,12 +246,9 @@ def _known_suffix(uri: str) -> str:
 
 def _filesystem(uri: str) -> tuple[Any, str]:
     """Return fsspec's filesystem for ``uri`` and the path in it."""
-    import fsspec
-
     place = uri if "://" in uri else str(Path(uri).expanduser())
     with _reported(uri):
-        filesystem, path = fsspec.core.url_to_fs(place)
-    return filesystem, str(path)
+        return file_system(place)
 
 
 @contextmanager

@@ -1,12 +1,6 @@
 """Publishing an index to a folder and to an object store's emulator, and opening it from there."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -17,8 +11,6 @@ from retail_assistant.catalog.index_writer import build_index
 from retail_assistant.catalog.publication import CatalogIndexError, fetch_index, publish_index
 from retail_assistant_tests.catalog.test_index import product_frame, product_id
 
-START_SECONDS = 30
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -28,35 +20,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def bucket(gcs_emulator: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A bucket of a storage emulator in a process of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--in-memory"]
-    process = subprocess.Popen(
-        [*command, "--host=127.0.0.1", f"--port={port}", "--default-bucket=shop"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ,
-    )
-    try:
-        _wait_for(port, process)
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-        yield "gs://shop"
-    finally:
-        process.terminate()
-        process.wait(timeout=START_SECONDS)
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + START_SECONDS
-    while time.monotonic() < until and process.poll() is None:
-        with socket.socket() as client:
-            if client.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError(f"the storage emulator did not start (exit code {process.poll()})")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_emulator)
+    return "gs://shop"
 
 
 def assert_answers_alike(index: CatalogIndex, folder: Path) -> None:

@@ -16,6 +16,7 @@ from retail_assistant.catalog.source import (
     catalog_version,
     open_catalog,
 )
+from retail_assistant.objects import ObjectStore
 
 HEADER = b"uniq_id,product_name,product_category_tree\n"
 
@@ -69,6 +70,26 @@ def test_a_changed_remote_file_is_read_anew() -> None:
         assert rows(uri)["name"].item() == name.decode()
         digest = hashlib.sha256(HEADER + b"1," + name + b",3\n").hexdigest()
         assert catalog_version(uri) == f"sha256:{digest}"
+
+
+def test_a_file_in_a_bucket_is_streamed_and_its_version_needs_no_download(
+    gcs_emulator: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_emulator)
+    store = ObjectStore("gs://shop/catalogs")
+    text = HEADER + b"1,One,A >> B\n" * 3
+    store.put("c.csv.gz", gzip.compress(text))
+    store.put("c.csv", text)
+    for name in ("c.csv", "c.csv.gz"):
+        assert rows(store.uri_of(name))["name"].to_list() == ["One"] * 3
+    before = catalog_version(store.uri_of("c.csv"))
+    assert before.startswith("gcs:")
+    store.put("c.csv", HEADER + b"1,Other,A >> B\n")
+    assert catalog_version(store.uri_of("c.csv")) != before
+    assert rows(store.uri_of("c.csv"))["name"].to_list() == ["Other"]
+    for uri, says in (("gs://shop/catalogs/no.csv", "not found"), ("gs://none/c.csv", "not found")):
+        with pytest.raises(CatalogError, match=says):
+            rows(uri)
 
 
 def test_other_encodings_and_delimiters_are_read_when_they_are_named(tmp_path: Path) -> None:

@@ -22,9 +22,6 @@ from retail_assistant.catalog.images.worker import ImageWorker
 from retail_assistant.launch.local import run_local
 from retail_assistant.launch.spec import LaunchSpec
 from retail_assistant.storage import TableStore
-from retail_assistant_tests.catalog.images.emulator import gcs_emulator
-
-__all__ = ["gcs_emulator"]
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 MakePolicy = Callable[..., ImagePolicy]
