@@ -8,6 +8,7 @@ ever overwritten, so what an old report refers to stays readable.
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import psutil
 from pydantic import BaseModel, ConfigDict
 
 ROWS_READ_AHEAD = 1 << 20
 LATEST = "latest"
+_STAGING = ".writing-"
 
 
 class StorageError(RuntimeError):
@@ -89,6 +92,14 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise
 
 
+def _remove_abandoned(folder: Path) -> None:
+    """Delete what processes that were killed had begun to write; it may be gigabytes."""
+    for begun in folder.glob(f"{_STAGING}*-*"):
+        process = begun.name.removeprefix(_STAGING).split("-")[0]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            shutil.rmtree(begun, ignore_errors=True)
+
+
 class TableStore:
     """Parquet tables under `<root>/tables/<name>[/<partition>]/`.
 
@@ -116,7 +127,8 @@ class TableStore:
         """A new folder beside the tables of `name`, to write in; gone at the end."""
         folder = self.folder(name, partition)
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as inside:
+        _remove_abandoned(folder)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=f"{_STAGING}{os.getpid()}-") as inside:
             yield Path(inside)
 
     def adopt(self, file: Path, name: str, partition: str | None = None) -> TableRef:

@@ -1,6 +1,7 @@
 """Tables are named by their content, pointed to last, and never trusted when damaged."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -170,3 +171,21 @@ def test_a_fingerprint_depends_on_content_and_not_on_order() -> None:
     assert fingerprint({"a": 1, "b": [2, 3]}) == fingerprint({"b": [2, 3], "a": 1})
     assert fingerprint({"a": 1, "b": [2, 3]}) != fingerprint({"a": 1, "b": [3, 2]})
     assert fingerprint({"a": 1}) != fingerprint({"a": "1"})
+
+
+def test_what_a_killed_process_had_begun_to_write_is_removed(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from retail_assistant.storage import TableStore\n"
+        "with TableStore(Path(sys.argv[1])).staging('products') as folder:\n"
+        "    (folder / 'table.parquet').write_bytes(b'half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    store = TableStore(tmp_path)
+    left = list(store.folder("products").iterdir())
+    assert [path.name.startswith(".writing-") for path in left] == [True]
+    with store.staging("products") as first, store.staging("products") as second:
+        assert sorted(store.folder("products").iterdir()) == sorted([first, second])
+    assert list(store.folder("products").iterdir()) == []
