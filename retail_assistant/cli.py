@@ -227,7 +227,7 @@ def clean(
     from retail_assistant.catalog.profile import get_profile, load_profile
 
     profile = load_profile(mapping) if mapping else get_profile()
-    with Progress(console=errors, transient=True) as bar:
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("cleaning", total=None)
         cleaned = clean_catalog(
             catalog,

@@ -4,10 +4,11 @@ Rows are read, cleaned and written a chunk at a time, two chunks at once. Only w
 catalog is kept: which ids were seen, in twelve bytes a product.
 """
 
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from retail_assistant.catalog.schema import (
 from retail_assistant.catalog.seen import SeenIds
 from retail_assistant.catalog.source import RawChunk, open_catalog
 from retail_assistant.catalog.text import plain_text
+from retail_assistant.storage import StorageError
 
 THREADS = 2
 SUMMARY = "clean_summary"
@@ -111,7 +113,8 @@ def clean_catalog(
     Never fails for what stands in a row. Of rows that share an id, the first usable one wins. Rows
     are in file order. Each file appears whole or not at all.
 
-    Raises CatalogError where the catalog cannot be read (see ``open_catalog``).
+    Raises CatalogError where the catalog cannot be read (see ``open_catalog``), StorageError where
+    the disk is full or ``folder`` cannot be written.
     """
     rows_in = version = 0
     with ExitStack() as stack:
@@ -259,7 +262,16 @@ class _TableWriter:
         self.rows += frame.height
         if frame.height:
             table = frame.select(self._columns).cast(dict(self._schema.schema)).to_arrow()
-            self._writer.write_table(table)
+            with self._reported():
+                self._writer.write_table(table)
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            cause = os.strerror(error.errno) if error.errno else str(error)
+            raise StorageError(f"{self.path} cannot be written: {cause}") from error
 
     def note(self, key: str, text: str) -> None:
         """Write ``text`` into the file beside the rows."""
@@ -267,7 +279,8 @@ class _TableWriter:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            self._writer.close()
+            with self._reported():
+                self._writer.close()
             if kind is None:
                 self._partial.replace(self.path)
         finally:
