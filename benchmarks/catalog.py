@@ -135,7 +135,7 @@ def compare(rows: int, given: argparse.Namespace) -> None:
     catalog = given.folder / f"catalog-{rows}.csv"
     if not catalog.exists():
         write_catalog(catalog, rows=rows, seed=1)
-    contenders = [POLARS, OURS, NEAR]
+    contenders = list(given.contenders)
     if given.reference and rows == given.reference_rows:
         contenders.append(REFERENCE)
     runs: dict[str, list[dict]] = {name: [] for name in contenders}
@@ -159,6 +159,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 1_000_000, 10_000_000])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--contenders", nargs="+", choices=[POLARS, OURS, NEAR], default=[POLARS, OURS, NEAR]
+    )
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--reference", type=Path)
     parser.add_argument("--reference-rows", type=int, default=20_000)

@@ -255,6 +255,8 @@ class _TableWriter:
         self._writer = pq.ParquetWriter(
             self._partial, arrow, compression="zstd", compression_level=1, use_dictionary=_REPEATED
         )
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: Future[None] = self._thread.submit(lambda: None)
         return self
 
     def write(self, frame: pl.DataFrame) -> None:
@@ -262,8 +264,10 @@ class _TableWriter:
         self.rows += frame.height
         if frame.height:
             table = frame.select(self._columns).cast(dict(self._schema.schema)).to_arrow()
+            # Written beside the reading, one table behind: no more than two are in memory.
             with self._reported():
-                self._writer.write_table(table)
+                self._pending.result()
+                self._pending = self._thread.submit(self._writer.write_table, table)
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
@@ -275,12 +279,16 @@ class _TableWriter:
 
     def note(self, key: str, text: str) -> None:
         """Write ``text`` into the file beside the rows."""
+        self._pending.result()
         self._writer.add_key_value_metadata({key: text})
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             with self._reported():
+                self._thread.shutdown(wait=True)
                 self._writer.close()
+                if kind is None:
+                    self._pending.result()
             if kind is None:
                 self._partial.replace(self.path)
         finally:

@@ -18,7 +18,7 @@ import polars as pl
 
 CsvEncoding = Literal["utf8", "utf8-lossy"]
 
-BLOCK_BYTES = 1 << 25
+BLOCK_BYTES = 1 << 24
 MAX_BROKEN = 10_000
 ROW = "record number"
 _QUOTE, _NEWLINE, _RETURN = 34, 10, 13

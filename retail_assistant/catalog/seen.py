@@ -5,6 +5,9 @@ import polars as pl
 
 from retail_assistant.catalog.schema import SOURCE_ROW
 
+LONGEST_MERGED = 1 << 20
+"""Longer runs stay as they are: merging them would take several times their memory."""
+
 
 class SeenIds:
     """The ids of all products so far, as sorted 64-bit hashes with their rows: 12 bytes each.
@@ -54,7 +57,7 @@ class SeenIds:
         while True:
             order = np.argsort(run[0], kind="stable")
             run = (run[0][order], run[1][order])
-            if not self._runs or len(self._runs[-1][0]) > 2 * len(run[0]):
+            if not self._runs or len(self._runs[-1][0]) > min(2 * len(run[0]), LONGEST_MERGED):
                 break
             last = self._runs.pop()
             run = (np.concatenate((last[0], run[0])), np.concatenate((last[1], run[1])))
