@@ -1,11 +1,12 @@
-"""Dialogues about products: their contract, and the generators that make them.
+"""Dialogues about products and the store: their contract.
 
 Products are split before anything is generated, and what may be asked depends on the product's
-side: see `retail_assistant.corpus.templates` for the generator that needs no model.
+side: see `retail_assistant.corpus.planning` for what is asked and `corpus.generators` for what
+finds the words.
 """
 
 from collections.abc import Iterable
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import dataframely as dy
 import polars as pl
@@ -13,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from retail_assistant.corpus.draws import stable_digest
 
-Intent = Literal["attribute", "overview", "alternative", "complement", "unanswerable"]
+Intent = Literal[
+    "attribute", "overview", "alternative", "complement", "unanswerable", "knowledge"
+]
 Subset = Literal["train", "validation", "recall", "unseen", "unanswerable"]
 
 INTENTS: tuple[Intent, ...] = (
@@ -22,18 +25,20 @@ INTENTS: tuple[Intent, ...] = (
     "alternative",
     "complement",
     "unanswerable",
+    "knowledge",
 )
 SUBSETS: tuple[Subset, ...] = ("train", "validation", "recall", "unseen", "unanswerable")
 EVALUATION_SUBSETS: tuple[Subset, ...] = ("recall", "unseen", "unanswerable")
 
 
 class Evidence(BaseModel):
-    """What supports an answer: attribute names of the product, and products of the catalog."""
+    """What supports an answer: attributes of the product, products of the catalog, documents."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     attributes: tuple[str, ...] = ()
     product_ids: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
 
 
 class Dialogue(BaseModel):
@@ -79,34 +84,13 @@ class DialogueSchema(dy.Schema):
         {
             "attributes": dy.List(dy.String(nullable=False), nullable=False),
             "product_ids": dy.List(dy.String(nullable=False), nullable=False),
+            "documents": dy.List(dy.String(nullable=False), nullable=False),
         }
     )
     paraphrase_of = dy.String(nullable=True)
     phrasing = dy.String()
     generator = dy.String()
     generator_version = dy.String()
-
-
-@runtime_checkable
-class DialogueGenerator(Protocol):
-    """Anything that makes dialogues about products."""
-
-    @property
-    def name(self) -> str:
-        """Which generator this is."""
-
-    @property
-    def version(self) -> str:
-        """Changes when the same input would give other dialogues."""
-
-    def generate(
-        self, products: pl.DataFrame, splits: pl.DataFrame, catalog: pl.DataFrame
-    ) -> pl.DataFrame:
-        """Dialogues (DialogueSchema, sorted) about `products`, each on its side of `splits`.
-
-        `catalog` is the whole assortment: what names are unique in, suggestions come from, and
-        unanswerable questions are absent from.
-        """
 
 
 def dialogues_frame(dialogues: Iterable[Dialogue]) -> pl.DataFrame:

@@ -28,6 +28,7 @@ _COLUMNS = (
     "attributes",
     "retail_price",
     "discounted_price",
+    "content_hash",
 )
 
 

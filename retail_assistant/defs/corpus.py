@@ -3,11 +3,13 @@
 import dagster as dg
 import polars as pl
 
+from retail_assistant.corpus.dialogues import dialogues_frame
+from retail_assistant.corpus.generators.template import TemplateGenerator
+from retail_assistant.corpus.planning import DialoguePolicy, plan_dialogues
 from retail_assistant.corpus.rendering import PROMPT_VERSION
 from retail_assistant.corpus.reuse import dialogue_reuse
 from retail_assistant.corpus.screening import screen
 from retail_assistant.corpus.splits import sample_products, split_products
-from retail_assistant.corpus.templates import TemplateGenerator
 from retail_assistant.defs.conditions import REFRESH, REFRESH_CORPUS
 from retail_assistant.defs.io_managers import preview, table_facts, table_result
 from retail_assistant.defs.partitions import task_partitions
@@ -61,7 +63,10 @@ def dialogues(
         seed=settings.seed,
     )
     generator = TemplateGenerator(seed=settings.seed)
-    frame = generator.generate(chosen, product_splits, assortment)
+    briefs = plan_dialogues(
+        chosen, product_splits, assortment, DialoguePolicy(), seed=settings.seed
+    )
+    frame = dialogues_frame(generator.write(briefs))
     reuse = dialogue_reuse(_last_dialogues(), frame)
     context.log.info(
         f"{frame.height} dialogues about {chosen.height} products, {reuse.new} of them new"

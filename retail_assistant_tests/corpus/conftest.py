@@ -10,8 +10,8 @@ from retail_assistant.catalog.index import CatalogIndex
 from retail_assistant.catalog.index_writer import build_index
 from retail_assistant.catalog.schema import ProductSchema
 from retail_assistant.corpus.splits import split_products
-from retail_assistant.corpus.templates import TemplateGenerator
 from retail_assistant_tests.catalogs import assortment_of
+from retail_assistant_tests.corpora import template_dialogues
 
 MakeProduct = Callable[..., dict[str, Any]]
 MakeFrame = Callable[[Sequence[Mapping[str, Any]]], pl.DataFrame]
@@ -102,5 +102,6 @@ def embedded_dialogues(
     embedded_assortment: pl.DataFrame, embedded_splits: pl.DataFrame
 ) -> pl.DataFrame:
     """Dialogues about every product of the embedded assortment."""
-    generator = TemplateGenerator(seed=0, phrasings_per_fact=2)
-    return generator.generate(embedded_assortment, embedded_splits, embedded_assortment)
+    return template_dialogues(
+        embedded_assortment, embedded_splits, embedded_assortment, seed=0, phrasings_per_fact=2
+    )

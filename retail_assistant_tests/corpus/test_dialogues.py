@@ -8,10 +8,10 @@ from polars.testing import assert_frame_equal
 
 from retail_assistant.corpus.dialogues import (
     EVALUATION_SUBSETS,
-    DialogueGenerator,
     DialogueSchema,
 )
 from retail_assistant.corpus.facts import Fact, askable_facts, is_telling, missing_attributes
+from retail_assistant.corpus.generators.template import TemplateGenerator
 from retail_assistant.corpus.inventions import invented_names
 from retail_assistant.corpus.lookup import CatalogLookup
 from retail_assistant.corpus.phrasing import (
@@ -22,11 +22,12 @@ from retail_assistant.corpus.phrasing import (
     attribute_question,
     attribute_wording,
 )
+from retail_assistant.corpus.planning import INVENTED_SHARE, DialoguePolicy, plan_dialogues
 from retail_assistant.corpus.screening import screen
 from retail_assistant.corpus.splits import sample_products, split_products
-from retail_assistant.corpus.templates import INVENTED_SHARE, TemplateGenerator
 from retail_assistant.corpus.wording import value_stands_in
 from retail_assistant_tests.catalogs import assortment_of
+from retail_assistant_tests.corpora import template_dialogues
 
 HELD_OUT = (ATTRIBUTE_QUESTIONS[-1].id, AUDIENCE_QUESTIONS[-1].id)
 
@@ -35,8 +36,7 @@ HELD_OUT = (ATTRIBUTE_QUESTIONS[-1].id, AUDIENCE_QUESTIONS[-1].id)
 def quickstart(embedded_assortment, embedded_splits) -> pl.DataFrame:
     """The dialogues of the sample that the quickstart trains on."""
     sample = sample_products(embedded_assortment, embedded_splits, train=50, evaluation=30, seed=0)
-    generator = TemplateGenerator(seed=0)
-    return generator.generate(sample, embedded_splits, embedded_assortment)
+    return template_dialogues(sample, embedded_splits, embedded_assortment, seed=0)
 
 
 def _sides(dialogues: pl.DataFrame, splits: pl.DataFrame, subset: str) -> set[str]:
@@ -45,7 +45,6 @@ def _sides(dialogues: pl.DataFrame, splits: pl.DataFrame, subset: str) -> set[st
 
 
 def test_the_template_generator_keeps_the_contract(quickstart):
-    assert isinstance(TemplateGenerator(seed=0), DialogueGenerator)
     DialogueSchema.validate(quickstart)
     assert set(quickstart["generator"]) == {TemplateGenerator.name}
     assert quickstart["dialogue_id"].is_unique().all()
@@ -54,9 +53,9 @@ def test_the_template_generator_keeps_the_contract(quickstart):
 def test_equal_input_gives_equal_dialogues(embedded_assortment, embedded_splits, quickstart):
     shuffled = embedded_assortment.sample(fraction=1, shuffle=True, seed=4)
     sample = sample_products(shuffled, embedded_splits, train=50, evaluation=30, seed=0)
-    again = TemplateGenerator(seed=0).generate(sample, embedded_splits.reverse(), shuffled)
+    again = template_dialogues(sample, embedded_splits.reverse(), shuffled, seed=0)
     assert_frame_equal(again, quickstart)
-    other = TemplateGenerator(seed=1).generate(sample, embedded_splits, embedded_assortment)
+    other = template_dialogues(sample, embedded_splits, embedded_assortment, seed=1)
     assert not other.equals(quickstart)
 
 
@@ -157,7 +156,7 @@ def test_a_small_training_set_declines_mostly_what_does_not_exist(
     embedded_assortment, embedded_splits
 ):
     sample = sample_products(embedded_assortment, embedded_splits, train=50, evaluation=30, seed=0)
-    dialogues = TemplateGenerator(seed=0).generate(sample, embedded_splits, embedded_assortment)
+    dialogues = template_dialogues(sample, embedded_splits, embedded_assortment, seed=0)
     learned = dialogues.filter(intent="unanswerable", subset="train")
     assert abs(learned["product_id"].null_count() - INVENTED_SHARE * learned.height) <= 1
 
@@ -231,18 +230,17 @@ def test_products_that_cannot_be_told_apart_are_not_asked_about(product, product
     ]
     products = products_frame(rows)
     splits = split_products(products, seed=0)
-    dialogues = TemplateGenerator(seed=0).generate(products, splits, products)
+    dialogues = template_dialogues(products, splits, products, seed=0)
     assert dialogues.height == 0
     DialogueSchema.validate(dialogues)
 
 
 def test_a_product_outside_the_splits_or_the_catalog_is_refused(small_catalog):
     splits = split_products(small_catalog, seed=0)
-    generator = TemplateGenerator(seed=0)
     with pytest.raises(ValueError, match="is in no split"):
-        generator.generate(small_catalog, splits.head(1), small_catalog)
+        plan_dialogues(small_catalog, splits.head(1), small_catalog, DialoguePolicy(), seed=0)
     with pytest.raises(ValueError, match="is not in the catalog"):
-        generator.generate(small_catalog, splits, small_catalog.head(1))
+        plan_dialogues(small_catalog, splits, small_catalog.head(1), DialoguePolicy(), seed=0)
 
 
 def test_invented_names_are_in_no_catalog_and_do_not_repeat(small_catalog, product, products_frame):
@@ -305,7 +303,7 @@ def test_real_rows_give_clean_dialogues(real_catalog: Path):
     assortment = assortment_of(real_catalog)
     splits = split_products(assortment, seed=0)
     sample = sample_products(assortment, splits, train=50, evaluation=30, seed=0)
-    dialogues = TemplateGenerator(seed=0).generate(sample, splits, assortment)
+    dialogues = template_dialogues(sample, splits, assortment, seed=0)
     screened, rejected = screen(dialogues, assortment, splits=splits)
     assert screened.height + rejected.height == dialogues.height
     assert rejected.height <= 0.02 * dialogues.height

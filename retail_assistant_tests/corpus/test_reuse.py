@@ -5,13 +5,13 @@ import pytest
 
 from retail_assistant.corpus.reuse import dialogue_reuse
 from retail_assistant.corpus.splits import sample_products, split_products
-from retail_assistant.corpus.templates import TemplateGenerator
+from retail_assistant_tests.corpora import template_dialogues
 
 
 def generated(assortment: pl.DataFrame, count: int | None) -> pl.DataFrame:
     splits = split_products(assortment, seed=0)
     sample = sample_products(assortment, splits, train=count, evaluation=count, seed=0)
-    return TemplateGenerator(seed=0).generate(sample, splits, assortment)
+    return template_dialogues(sample, splits, assortment, seed=0)
 
 
 def edited(assortment: pl.DataFrame, every: int) -> pl.DataFrame:

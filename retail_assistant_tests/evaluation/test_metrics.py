@@ -7,9 +7,9 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from retail_assistant.corpus.splits import sample_products, split_products
-from retail_assistant.corpus.templates import TemplateGenerator
 from retail_assistant.evaluation.metrics import METRICS, SCORED_SCHEMA, score, summarize
 from retail_assistant_tests.catalogs import assortment_of
+from retail_assistant_tests.corpora import template_dialogues
 
 Frames = Callable[..., pl.DataFrame]
 QUESTIONS = 11
@@ -272,7 +272,7 @@ def test_the_generators_gold_answers_are_right_on_real_rows(real_catalog: Path) 
     assortment = assortment_of(real_catalog)
     splits = split_products(assortment, seed=1)
     sample = sample_products(assortment, splits, train=40, evaluation=30, seed=1)
-    dialogues = TemplateGenerator(seed=1).generate(sample, splits, assortment)
+    dialogues = template_dialogues(sample, splits, assortment, seed=1)
     asked = dialogues.filter(pl.col("subset").is_in(["recall", "unseen", "unanswerable"]))
     gold = asked.select(
         "dialogue_id", "answer", variant=pl.lit("gold"), finish_reason=pl.lit("stop")

@@ -1,0 +1,1 @@
+"""What puts briefs into words: templates, or a language model."""
