@@ -8,6 +8,7 @@ for it.
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from itertools import combinations
 from typing import Any
 
@@ -136,13 +137,14 @@ def _words_for(audience: str) -> list[str]:
     return [word for word, meant in _AUDIENCE_WORDS.items() if audience in meant]
 
 
-def shared_audiences(audience: str) -> list[str]:
+@cache
+def shared_audiences(audience: str) -> tuple[str, ...]:
     """Every value of `audience()` that shares somebody with one; all of them for ""."""
     every = [
         " ".join(some) for n in range(len(AUDIENCES) + 1) for some in combinations(AUDIENCES, n)
     ]
     meant = set(audience.split())
-    return [one for one in every if not meant or not one or meant & set(one.split())]
+    return tuple(one for one in every if not meant or not one or meant & set(one.split()))
 
 
 def occasions(product: Mapping[str, Any]) -> set[str]:

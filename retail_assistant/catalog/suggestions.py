@@ -17,6 +17,7 @@ from retail_assistant.catalog.garments import (
     APART,
     INSTEAD_OF,
     WORN_WITH,
+    clash,
     occasions,
     shared_audiences,
 )
@@ -53,6 +54,29 @@ def complements_to(row: Mapping[str, Any]) -> Expr | None:
     return where & _among("kind", kinds) if kinds else where & ~_among("kind", APART)
 
 
+def is_alternative(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether `other` is an alternative to `row`: `alternatives_to`, for two rows at hand.
+
+    Rows are PRODUCTS rows with `kind` and `audience` (see `catalog.garments`).
+    """
+    level = next((name for name in ("subcategory", "category") if row[name] is not None), None)
+    if level is None or row[level] != other[level] or not _is_other(row, other):
+        return False
+    if not row["kind"]:
+        return other["kind"] not in APART
+    return other["kind"] in INSTEAD_OF.get(row["kind"], (row["kind"],))
+
+
+def is_complement(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether `other` complements `row`: `complements_to` without a clash, for two rows at hand."""
+    levels = (row["subcategory"], other["subcategory"])
+    if None in levels or levels[0] == levels[1] or row["kind"] in APART:
+        return False
+    kinds = WORN_WITH.get(row["kind"], ())
+    fits = other["kind"] in kinds if kinds else other["kind"] not in APART
+    return fits and _is_other(row, other) and not clash(row, other)
+
+
 def affinity(row: Mapping[str, Any], other: Mapping[str, Any]) -> float:
     """What speaks for wearing two products together, on the scale of cosine similarity."""
     same_brand = row["brand"] is not None and row["brand"] == other["brand"]
@@ -85,6 +109,16 @@ def fresh_names_first(nearest: Ranking, names: Mapping[str, str], own: str) -> R
             fresh.append((product_id, score))
             seen.append(key)
     return fresh + repeated
+
+
+def _is_other(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """As `_others`, for two rows at hand."""
+    return (
+        row["product_id"] != other["product_id"]
+        and row["department"] == other["department"]
+        and row["category"] in (None, other["category"])
+        and other["audience"] in shared_audiences(row["audience"])
+    )
 
 
 def _others(row: Mapping[str, Any]) -> Expr:

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from retail_assistant.catalog import garments
 from retail_assistant.corpus.rendering import (
     MAX_NAME_CHARACTERS,
     item_code,
@@ -41,7 +42,8 @@ class CatalogLookup:
     """Products by id, how each is called, and which names and values the assortment has."""
 
     def __init__(self, catalog: pl.DataFrame) -> None:
-        rows = catalog.select(_COLUMNS).sort("product_id").to_dicts()
+        garment = (garments.kind(), garments.audience())
+        rows = catalog.select(*_COLUMNS, *garment).sort("product_id").to_dicts()
         self.products: dict[str, Product] = {row["product_id"]: row for row in rows}
         self._names = {i: comparable_text(row["name"]) for i, row in self.products.items()}
         self._name_counts = Counter(self._names.values())

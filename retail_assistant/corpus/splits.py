@@ -1,7 +1,8 @@
 """Splitting products into train, validation and test before anything is generated from them.
 
 Shops list the same garment many times (sizes, colours, re-listings): in the public sample 67% of
-clothing rows share a name with another row. Near duplicates therefore always stay on one side.
+clothing rows share a name with another row. Near duplicates therefore always stay on one side, and
+a product stays on the side it was on: what was once learned from is never asked about as unseen.
 """
 
 from collections.abc import Sequence
@@ -12,12 +13,20 @@ from retail_assistant.catalog.near_duplicates import near_duplicates
 from retail_assistant.corpus.draws import stable_digest, stable_fraction
 
 SPLIT_NAMES = ("train", "validation", "test")
+APART = "apart"
+"""On no side: a near duplicate of products on different sides."""
 DEFAULT_SHARES = (0.8, 0.1, 0.1)
 
 _MINIMUM_VALIDATION_PRODUCTS = 4
 _VALIDATION_SHARE_OF_TRAIN = 0.1
 
-_SPLIT_SCHEMA = {"product_id": pl.String, "cluster_id": pl.String, "split": pl.String}
+SPLIT_SCHEMA = {
+    "product_id": pl.String,
+    "cluster_id": pl.String,
+    "split": pl.String,
+    "content_hash": pl.String,
+    "seed": pl.Int64,
+}
 
 
 def split_products(
@@ -26,17 +35,21 @@ def split_products(
     *,
     seed: int,
     shares: Sequence[float] = DEFAULT_SHARES,
+    previous: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Which side each product is on; `shares` are those of train, validation and test.
 
     `duplicates` are the near duplicates (product_id, cluster_id) of the whole catalog, in which a
     product without a row is its own cluster; None looks for them among `products` alone.
 
-    A cluster's side is drawn from a hash of the seed and its id, so a product does not change
-    sides when unrelated products come or go; the shares are met on average, not exactly.
+    A new cluster's side is drawn from a hash of the seed and its id; the shares are met on average,
+    not exactly. `previous` are the splits so far (those of another seed are ignored): a cluster
+    with a product that was on a side is on that side. Where a new or edited product joins clusters
+    of different sides, the others stay where they are, each side a cluster of its own, and that
+    product is APART: neither learned from nor asked about.
 
-    Returns product_id, cluster_id, split, sorted by product_id. Raises ValueError for shares that
-    are not three non-negative numbers with the sum 1.
+    Returns the columns of SPLIT_SCHEMA, sorted by product_id. Raises ValueError for shares that are
+    not three non-negative numbers with the sum 1.
     """
     if len(shares) != len(SPLIT_NAMES) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
         raise ValueError(
@@ -46,13 +59,40 @@ def split_products(
     found = near_duplicates(products.lazy()) if duplicates is None else duplicates
     clusters = _clusters(products, found.lazy())
     ids = clusters["cluster_id"].unique().sort().to_list()
-    sides = pl.DataFrame(
+    drawn = pl.DataFrame(
         [(cluster_id, _side(cluster_id, seed, shares)) for cluster_id in ids],
-        schema={"cluster_id": pl.String, "split": pl.String},
+        schema={"cluster_id": pl.String, "drawn": pl.String},
         orient="row",
     )
-    joined = clusters.join(sides, on="cluster_id", how="left")
-    return joined.select(list(_SPLIT_SCHEMA)).sort("product_id")
+    joined = clusters.join(drawn, on="cluster_id", how="left")
+    sided = _on_earlier_sides(joined, previous, seed)
+    return (
+        sided.with_columns(seed=pl.lit(seed, pl.Int64))
+        .select(list(SPLIT_SCHEMA))
+        .sort("product_id")
+    )
+
+
+def _on_earlier_sides(
+    drawn: pl.DataFrame, previous: pl.DataFrame | None, seed: int
+) -> pl.DataFrame:
+    """The drawn clusters with their split: the drawn one, but for what was on a side before."""
+    if previous is None or previous.schema != SPLIT_SCHEMA:  # there is none, or an older version's
+        previous = pl.DataFrame(schema=SPLIT_SCHEMA)
+    sides = previous.filter(pl.col("seed") == seed, pl.col("split").is_in(SPLIT_NAMES)).select(
+        "product_id", earlier="split", earlier_hash="content_hash"
+    )
+    joined = drawn.join(sides, on="product_id", how="left")
+    same = pl.col("content_hash") == pl.col("earlier_hash")
+    earlier = pl.col("earlier")
+    is_torn = earlier.drop_nulls().n_unique().over("cluster_id") > 1
+    whole = pl.coalesce(earlier.drop_nulls().first().over("cluster_id"), "drawn")
+    torn = pl.when(same).then(earlier).otherwise(pl.lit(APART))
+    part = pl.format("{}/{}", "cluster_id", torn)
+    return joined.with_columns(
+        split=pl.when(is_torn).then(torn).otherwise(whole),
+        cluster_id=pl.when(is_torn).then(part).otherwise("cluster_id"),
+    )
 
 
 def sample_products(
@@ -91,10 +131,11 @@ def sample_products(
 
 
 def _clusters(products: pl.DataFrame, duplicates: pl.LazyFrame) -> pl.DataFrame:
-    """product_id, cluster_id of the products; those without a duplicate are named by themselves."""
+    """product_id, cluster_id, content_hash; without a duplicate a product names its cluster."""
     found = duplicates.select("product_id", "cluster_id")
-    joined = products.lazy().select("product_id").join(found, on="product_id", how="left")
-    named = joined.select("product_id", pl.coalesce("cluster_id", "product_id").alias("cluster_id"))
+    joined = products.lazy().join(found, on="product_id", how="left")
+    cluster = pl.coalesce("cluster_id", "product_id").alias("cluster_id")
+    named = joined.select("product_id", cluster, "content_hash")
     return named.collect(engine="streaming")
 
 

@@ -1,11 +1,16 @@
-"""Products to suggest instead of, or together with, a product: plain rules over the catalog."""
+"""Products to suggest instead of, or together with, a product.
+
+What may be suggested follows the rules of `catalog.suggestions`, as in the search index; of those
+that may, what the two records share decides, so that an answer can say why.
+"""
 
 from bisect import bisect
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
+from retail_assistant.catalog.suggestions import is_alternative, is_complement
 from retail_assistant.corpus.draws import stable_number
 from retail_assistant.corpus.facts import Fact, overview_facts
 from retail_assistant.corpus.lookup import CatalogLookup, Product, attribute_key
@@ -14,6 +19,7 @@ from retail_assistant.corpus.phrasing import asks_for_audience, attribute_wordin
 SUGGESTIONS_PER_ANSWER = 2
 
 # Enough to find a good match among, few enough for a catalog of any size.
+_LOOKED_AT = 4_000
 _CANDIDATES = 200
 _FACTS_COMPARED = 8
 _OCCASION = "occasion"
@@ -50,23 +56,19 @@ class Suggestions:
         self._facts: dict[str, list[Fact]] = {}
 
     def alternatives(self, product: Product) -> list[Suggestion]:
-        """Other products of the same subcategory (of the category where it has none)."""
-        level = product["subcategory"]
+        """Other products that can stand in for this one."""
         return self._best(
             product,
-            (i for i in self._same_category(product) if self._subcategory(i) == level),
+            is_alternative,
             lambda fact: not asks_for_audience(fact.attribute),
             lambda other: f"also {other['subcategory'] or other['category']}",
         )
 
     def complements(self, product: Product) -> list[Suggestion]:
-        """Products of another subcategory for the same audience (the same category)."""
-        level = product["subcategory"]
-        if not level:
-            return []
+        """Products of other subcategories to wear together with this one."""
         return self._best(
             product,
-            (i for i in self._same_category(product) if self._subcategory(i) not in (level, None)),
+            is_complement,
             lambda fact: attribute_key(fact.attribute) == _OCCASION,
             lambda other: f"from {other['subcategory']}",
         )
@@ -81,19 +83,18 @@ class Suggestions:
     def _place(self, product_id: str) -> int:
         return stable_number("suggest", self._seed, product_id)
 
-    def _subcategory(self, product_id: str) -> str | None:
-        level: str | None = self._lookup.products[product_id]["subcategory"]
-        return level
-
     def _best(
         self,
         product: Product,
-        candidates: Iterable[str],
+        may_be_suggested: Callable[[Product, Product], bool],
         is_compared: Callable[[Fact], bool],
         fallback: Callable[[Product], str],
     ) -> list[Suggestion]:
         own = product["product_id"]
         facts = {fact for fact in self._facts_of(own) if is_compared(fact)}
+        products = self._lookup.products
+        looked_at = islice(self._same_category(product), _LOOKED_AT)
+        candidates = (i for i in looked_at if may_be_suggested(product, products[i]))
         drawn = islice(candidates, _CANDIDATES)
         # The sort is stable: of equally good candidates the first drawn stays first.
         shared_with = [(self._shared(facts, other), other) for other in drawn]
@@ -105,7 +106,7 @@ class Suggestions:
             if cluster in clusters or len(chosen) == SUGGESTIONS_PER_ANSWER:
                 continue
             clusters.add(cluster)
-            why = _why(shared) or fallback(self._lookup.products[other])
+            why = _why(shared) or fallback(products[other])
             chosen.append(Suggestion(other, why, tuple(fact.attribute for fact in shared[:1])))
         return chosen if len(chosen) == SUGGESTIONS_PER_ANSWER else []
 

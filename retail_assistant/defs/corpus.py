@@ -28,7 +28,7 @@ LENGTHS = ("prompt_tokens", "grounded_prompt_tokens", "completion_tokens")
     group_name=GROUP,
     owners=OWNERS,
     kinds={"polars", "parquet"},
-    code_version=f"2.{_SETTINGS.seed}",
+    code_version=f"3.{_SETTINGS.seed}",
     automation_condition=REFRESH,
 )
 def product_splits(
@@ -36,9 +36,11 @@ def product_splits(
 ) -> dg.MaterializeResult[pl.DataFrame]:
     """Which products may be learned from and which are kept for questions never trained on.
 
-    Near-duplicates stay together, so no sibling of an unseen product is in training.
+    Near-duplicates stay together, so no sibling of an unseen product is in training. A product
+    keeps its side from one catalog to the next.
     """
-    splits = split_products(assortment, near_duplicates, seed=get_settings().seed)
+    before = _last("product_splits")
+    splits = split_products(assortment, near_duplicates, seed=get_settings().seed, previous=before)
     return table_result(splits, sizes=preview(splits["split"].value_counts(sort=True)))
 
 
@@ -67,7 +69,7 @@ def dialogues(
         chosen, product_splits, assortment, DialoguePolicy(), seed=settings.seed
     )
     frame = dialogues_frame(generator.write(briefs))
-    reuse = dialogue_reuse(_last_dialogues(), frame)
+    reuse = dialogue_reuse(_last("dialogues"), frame)
     context.log.info(
         f"{frame.height} dialogues about {chosen.height} products, {reuse.new} of them new"
     )
@@ -82,10 +84,10 @@ def dialogues(
     )
 
 
-def _last_dialogues() -> pl.DataFrame | None:
-    """The dialogues so far. They are only compared with, so damaged ones count as none."""
+def _last(asset: str) -> pl.DataFrame | None:
+    """The table so far. It is only compared with, so a damaged one counts as none."""
     try:
-        return TableStore(get_settings().storage).ref("dialogues").read()
+        return TableStore(get_settings().storage).ref(asset).read()
     except StorageError:
         return None
 

@@ -12,11 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from retail_assistant.catalog import garments
 from retail_assistant.catalog.embedding import DIMENSIONS
 from retail_assistant.catalog.filters import ProductFilter
 from retail_assistant.catalog.index import CatalogIndex
 from retail_assistant.catalog.index_writer import IndexSummary, build_index
 from retail_assistant.catalog.publication import CatalogIndexError
+from retail_assistant.catalog.suggestions import is_alternative, is_complement
 
 WOMEN, MEN = "Women's Clothing", "Men's Clothing"
 TOPS, DRESSES, KURTAS, SHIRTS = "Tops", "Dresses", "Kurtas", "Shirts"
@@ -256,6 +258,20 @@ def test_complements_are_worn_with_the_product(index: CatalogIndex) -> None:
     assert index.complements(product_id(15)) == []  # underwear
     assert index.complements(product_id(11)) == []  # without a subcategory
     assert index.complements(product_id(12)) == []  # without a category
+
+
+def test_the_rules_say_the_same_of_rows_at_hand(index: CatalogIndex) -> None:
+    rows = product_frame().with_columns(garments.kind(), garments.audience()).to_dicts()
+    everything = len(rows)
+    suggested = 0
+    for row in rows:
+        for fits, found in (
+            (is_alternative, index.alternatives(row["product_id"], k=everything)),
+            (is_complement, index.complements(row["product_id"], k=everything)),
+        ):
+            assert {other["product_id"] for other in rows if fits(row, other)} == set(ids(found))
+            suggested += len(found)
+    assert suggested > everything
 
 
 def test_alternatives_are_of_the_same_kind(index: CatalogIndex) -> None:

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from retail_assistant.catalog import garments
 from retail_assistant.corpus.dialogues import (
     EVALUATION_SUBSETS,
     DialogueSchema,
@@ -164,7 +165,8 @@ def test_a_small_training_set_declines_mostly_what_does_not_exist(
 def test_suggestions_are_real_other_products_of_the_right_kind(
     embedded_dialogues, embedded_assortment
 ):
-    kinds = embedded_assortment.select("product_id", "category", "subcategory")
+    garment = (garments.kind(), garments.audience())
+    kinds = embedded_assortment.select("product_id", "category", "subcategory", *garment)
     suggested = (
         embedded_dialogues.filter(pl.col("intent").is_in(["alternative", "complement"]))
         .select("intent", "product_id", other=pl.col("evidence").struct.field("product_ids"))
@@ -177,7 +179,13 @@ def test_suggestions_are_real_other_products_of_the_right_kind(
     assert suggested["category"].equals(suggested["category_right"])
     same = pl.col("subcategory") == pl.col("subcategory_right")
     assert suggested.filter(intent="alternative").select(same.all()).item()
-    assert not suggested.filter(intent="complement").select(same.any()).item()
+    complements = suggested.filter(intent="complement")
+    assert not complements.select(same.any()).item()
+    of_known_kind = complements.filter(pl.col("kind") != "", pl.col("kind_right") != "")
+    assert of_known_kind.height > 20
+    for row in of_known_kind.iter_rows(named=True):
+        assert row["kind_right"] in garments.WORN_WITH[row["kind"]]
+        assert row["audience_right"] in garments.shared_audiences(row["audience"])
 
 
 def test_a_fact_is_asked_only_if_it_is_fair(product, products_frame):

@@ -4,7 +4,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from retail_assistant.corpus.splits import sample_products, split_products
+from retail_assistant.corpus.splits import APART, SPLIT_SCHEMA, sample_products, split_products
+from retail_assistant_tests.catalogs import cleaned
 
 
 def _some_products(product, count, subcategories=("Tops",)):
@@ -35,11 +36,7 @@ def test_a_cluster_of_the_whole_catalog_is_on_one_side(product, products_frame):
 
 
 def test_an_empty_assortment_has_no_splits(products_frame):
-    assert split_products(products_frame([]), seed=0).columns == [
-        "product_id",
-        "cluster_id",
-        "split",
-    ]
+    assert split_products(products_frame([]), seed=0).schema == SPLIT_SCHEMA
 
 
 def test_clusters_stay_whole_and_every_product_has_a_side(embedded_assortment, embedded_splits):
@@ -65,6 +62,79 @@ def test_a_product_keeps_its_side_when_others_come_or_go(embedded_assortment, em
     both = fewer.join(embedded_splits, on="product_id").join(single, on="cluster_id")
     assert both.height > 100
     assert both["split"].equals(both["split_right"])
+
+
+def _sides(splits):
+    return dict(splits.select("product_id", "split").iter_rows())
+
+
+def _two_sides(product, products_frame):
+    """Two products on different sides (of 20), and what would be a near duplicate of both."""
+    rows = _some_products(product, 20)
+    products = products_frame(rows)
+    splits = split_products(products, seed=0, shares=(0.5, 0, 0.5))
+    sides = _sides(splits)
+    train = next(row for row in rows if sides[row["product_id"]] == "train")
+    test = next(row for row in rows if sides[row["product_id"]] == "test")
+    return rows, splits, train, test
+
+
+def test_a_product_keeps_its_side_when_its_cluster_gets_another_name(product, products_frame):
+    rows, splits, train, test = _two_sides(product, products_frame)
+    for one in (train, test):
+        # Its id is smaller than every other: it names the cluster from now on.
+        newcomer = {**one, "product_id": "0" * 32, "content_hash": "new"}
+        grown = products_frame([*rows, newcomer])
+        after = split_products(grown, seed=0, shares=(0.5, 0, 0.5), previous=splits)
+        assert _sides(after) == {**_sides(splits), "0" * 32: _sides(splits)[one["product_id"]]}
+        assert after.filter(product_id=one["product_id"])["cluster_id"].item() == "0" * 32
+
+
+def test_a_product_that_joins_two_sides_is_on_none_and_moves_nobody(product, products_frame):
+    rows, splits, train, test = _two_sides(product, products_frame)
+    bridge = product(99, "Bridge")
+    ids = [train["product_id"], test["product_id"], bridge["product_id"]]
+    together = pl.DataFrame({"product_id": ids, "cluster_id": [min(ids)] * 3})
+    grown = products_frame([*rows, bridge])
+    after = split_products(grown, together, seed=0, previous=splits)
+    assert _sides(after) == {**_sides(splits), bridge["product_id"]: APART}
+    assert after.group_by("cluster_id").agg(pl.col("split").n_unique())["split"].max() == 1
+    # Once the bridge is gone or is no duplicate any more, there is nothing to hold apart.
+    again = split_products(grown, together.head(0), seed=0, previous=after)
+    assert _sides(again)[bridge["product_id"]] != APART
+    assert _sides(split_products(products_frame(rows), seed=0, previous=after)) == _sides(splits)
+
+
+def test_a_product_edited_into_a_duplicate_of_another_side_is_held_apart(product, products_frame):
+    rows, splits, train, test = _two_sides(product, products_frame)
+    copied = {**train, "product_id": test["product_id"], "content_hash": "edited"}
+    others = [row for row in rows if row is not test]
+    after = split_products(products_frame([*others, copied]), seed=0, previous=splits)
+    assert _sides(after) == {**_sides(splits), test["product_id"]: APART}
+
+
+def test_earlier_splits_of_another_seed_count_for_nothing(product, products_frame):
+    products = products_frame(_some_products(product, 100))
+    first = split_products(products, seed=1)
+    second = split_products(products, seed=2)
+    assert_frame_equal(split_products(products, seed=2, previous=first), second)
+
+
+def test_real_rows_have_no_product_and_no_cluster_on_two_sides(real_catalog):
+    """All clothing of the real rows; then the catalog loses and regains a third of itself."""
+    catalog = cleaned(real_catalog).products
+    splits = split_products(catalog, seed=7)
+    assert splits["product_id"].is_unique().all()
+    assert splits.height == catalog.height
+    fewer = split_products(catalog.sample(fraction=0.66, seed=1), seed=7, previous=splits)
+    regained = split_products(catalog, seed=7, previous=fewer)
+    for one in (splits, fewer, regained):
+        sides = one.group_by("cluster_id").agg(pl.col("split").n_unique())
+        assert sides["split"].max() == 1
+        assert splits.select("product_id", "cluster_id").height > sides.height
+    assert _sides(regained).items() >= _sides(fewer).items()
+    names = catalog.join(splits, on="product_id").group_by("name").agg(pl.col("split").n_unique())
+    assert names["split"].max() == 1
 
 
 def test_row_order_does_not_matter(embedded_assortment, embedded_splits):
