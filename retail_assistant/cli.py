@@ -224,9 +224,10 @@ def clean(
     from rich.progress import Progress
 
     from retail_assistant.catalog.clean import clean_catalog
-    from retail_assistant.catalog.profile import get_profile, load_profile
+    from retail_assistant.catalog.profile import CatalogProfile, get_profile
+    from retail_assistant.profiles import load_profile
 
-    profile = load_profile(mapping) if mapping else get_profile()
+    profile = load_profile(mapping, CatalogProfile) if mapping else get_profile()
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("cleaning", total=None)
         cleaned = clean_catalog(

@@ -3,18 +3,14 @@
 from functools import cache
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from retail_assistant.catalog.assortment import AssortmentPolicy
 from retail_assistant.catalog.changes import RefreshPolicy
 from retail_assistant.catalog.images.policy import ImagePolicy
 from retail_assistant.catalog.mapping import Columns, CsvDialect
+from retail_assistant.profiles import load_profile
 from retail_assistant.settings import get_settings
-
-
-class ProfileError(ValueError):
-    """A profile that cannot be used: file, section, field, value and what is allowed."""
 
 
 class CatalogProfile(BaseModel):
@@ -38,22 +34,6 @@ class CatalogProfile(BaseModel):
 FLIPKART_PROFILE = CatalogProfile()
 
 
-def load_profile(path: Path) -> CatalogProfile:
-    """Return the profile in the YAML file ``path``.
-
-    Raises ProfileError for a file that is absent or no YAML, and for unknown or wrong fields.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        cause = " ".join(str(error).split())[:300]
-        raise ProfileError(f"profile {path} cannot be read ({cause}); allowed: YAML") from error
-    try:
-        return CatalogProfile.model_validate({} if content is None else content)
-    except ValidationError as error:
-        raise ProfileError(f"profile {path}: {_problems(error)}") from error
-
-
 def get_profile() -> CatalogProfile:
     """The profile that the settings name (``RETAIL_CATALOG_PROFILE``)."""
     path = get_settings().catalog_profile
@@ -62,14 +42,4 @@ def get_profile() -> CatalogProfile:
 
 @cache
 def _at(path: Path, _changed: int) -> CatalogProfile:
-    return load_profile(path)
-
-
-def _problems(error: ValidationError) -> str:
-    sections = ", ".join(CatalogProfile.model_fields)
-    lines = []
-    for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"]) or "the file"
-        given = "" if problem["type"] == "missing" else f" (given: {str(problem['input'])[:80]})"
-        lines.append(f"{place}: {problem['msg']}{given}")
-    return f"{'; '.join(lines)}; sections: {sections}"
+    return load_profile(path, CatalogProfile)

@@ -8,11 +8,10 @@ from retail_assistant.catalog.mapping import STATED_ATTRIBUTES, Columns, mapped
 from retail_assistant.catalog.profile import (
     FLIPKART_PROFILE,
     CatalogProfile,
-    ProfileError,
     get_profile,
-    load_profile,
 )
 from retail_assistant.catalog.schema import RAW_COLUMNS
+from retail_assistant.profiles import ProfileError, load_profile
 from retail_assistant.settings import SHIPPED_PROFILE
 
 
@@ -24,7 +23,7 @@ def one(columns: Columns, **row: str | None) -> dict[str, object]:
 def test_the_shipped_profile_spells_out_every_default() -> None:
     import yaml
 
-    assert load_profile(SHIPPED_PROFILE) == FLIPKART_PROFILE
+    assert load_profile(SHIPPED_PROFILE, CatalogProfile) == FLIPKART_PROFILE
     written = yaml.safe_load(SHIPPED_PROFILE.read_text())
     assert written == FLIPKART_PROFILE.model_dump(mode="json")
 
@@ -49,7 +48,7 @@ def test_a_wrong_profile_names_file_field_and_what_is_allowed(
     path = tmp_path / "shop.yaml"
     path.write_text(text)
     with pytest.raises(ProfileError) as raised:
-        load_profile(path)
+        load_profile(path, CatalogProfile)
     assert str(path) in str(raised.value)
     assert says in str(raised.value)
     assert "\n" not in str(raised.value)
