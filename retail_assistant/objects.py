@@ -5,17 +5,26 @@ of one name write the same content: names are made from hashes of it.
 """
 
 import errno
+import logging
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from retail_assistant.storage import write_atomically
+
 GCS = "gs://"
+_REASON_CHARACTERS = 200
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class ObjectStoreError(RuntimeError):
     """The store cannot be reached, read or written; the message says which and why."""
+
+
+def is_object_location(uri: str) -> bool:
+    """Is this where an ObjectStore can be: a folder, or gs://bucket/prefix?"""
+    return "://" not in uri or re.match(r"gs://[^/]", uri) is not None
 
 
 class ObjectStore:
@@ -28,7 +37,7 @@ class ObjectStore:
     """
 
     def __init__(self, uri: str) -> None:
-        if "://" in uri and not re.match(r"gs://[^/]", uri):
+        if not is_object_location(uri):
             raise ObjectStoreError(f"{uri}: allowed are a folder and gs://bucket/prefix")
         self.uri = uri.rstrip("/") if uri.startswith(GCS) else str(Path(uri).absolute())
         self._files: Any = _remote_files() if uri.startswith(GCS) else None
@@ -47,7 +56,8 @@ class ObjectStore:
             if self._files is not None:
                 self._files.pipe_file(self.uri_of(name), data)
             else:
-                _write_whole(Path(self.uri_of(name)), data)
+                # Not flushed to the disk, one by one: readers check sizes (see receipts).
+                write_atomically(Path(self.uri_of(name)), data, durable=False)
         except Exception as error:
             raise self._failure("write to", error) from error
 
@@ -102,13 +112,18 @@ class ObjectStore:
     def _failure(self, what: str, error: Exception) -> ObjectStoreError:
         # fsspec's backends raise OSError, aiohttp's, google.auth's and their own errors: the
         # caller can do the same about all of them, which is to stop and say why.
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         if self._files is not None and isinstance(error, FileNotFoundError):
-            reason = "there is no such bucket"
-        hint = "; make room and run it again" if _is_full(error) else ""
-        return ObjectStoreError(
-            f"cannot {what} the object store {self.uri}: {reason or type(error).__name__}{hint}"
-        )
+            error = FileNotFoundError("there is no such bucket")
+        return ObjectStoreError(f"cannot {what} the object store {self.uri}: {explained(error)}")
+
+
+def explained(error: Exception) -> str:
+    """Why a file system failed, whichever it is, and what to do about it; one line."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    reason = " ".join(reason.split())[:_REASON_CHARACTERS] or type(error).__name__
+    is_full = isinstance(error, OSError) and error.errno in _FULL
+    hint = "make room" if is_full else "check the address, your rights and the connection,"
+    return f"{reason}; {hint} and run it again"
 
 
 def file_system(uri: str) -> tuple[Any, str]:
@@ -126,25 +141,11 @@ def _remote_files() -> Any:
     # emulator does not answer, and is of use for zonal buckets only.
     from gcsfs.core import GCSFileSystem
 
+    # It logs a stack trace of each error that it raises as well.
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     # An emulator takes everybody; asking for credentials would wait for a metadata server.
     token = "anon" if os.environ.get("STORAGE_EMULATOR_HOST") else None
     return GCSFileSystem(token=token, use_listings_cache=False)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write beside, then rename. Not flushed to the disk: a reader checks sizes (see receipts)."""
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _local_sizes(root: Path, prefix: str) -> dict[str, int]:
@@ -162,11 +163,3 @@ def _local_sizes(root: Path, prefix: str) -> dict[str, int]:
             elif not entry.name.startswith("."):
                 found[str(Path(entry.path).relative_to(root))] = entry.stat().st_size
     return found
-
-
-def _is_full(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.errno in (
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EFBIG,
-    )

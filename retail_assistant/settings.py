@@ -1,6 +1,5 @@
 """Every setting of the project, in one place. `retail-assistant settings` prints this table."""
 
-import re
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -8,15 +7,12 @@ from typing import Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from retail_assistant.objects import is_object_location
+
 PACKAGE_FOLDER = Path(__file__).parent
 EMBEDDED_CATALOG = PACKAGE_FOLDER / "data" / "catalog.csv"
 SHIPPED_PROFILE = PACKAGE_FOLDER / "data" / "flipkart.yaml"
 SHIPPED_STUDIES = PACKAGE_FOLDER / "studies"
-
-
-# minute, hour, day of month, month, day of week: the numbers that each may hold.
-_CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
-_CRON_PART = re.compile(r"(?:\*|(\d{1,2})(?:-(\d{1,2}))?)(?:/([1-9]\d?))?")
 
 
 class SettingsError(ValueError):
@@ -56,6 +52,12 @@ class Settings(BaseSettings):
     )
     generator: Literal["template"] = Field(
         default="template", description="What writes the training dialogues."
+    )
+    approval: Literal["auto", "required"] | None = Field(
+        default=None,
+        description="Who lets a corpus version become prompts: `auto`: the run itself, `required`:"
+        " a person (`retail-assistant corpus approve`); default: auto in the local environment,"
+        " required in the cluster.",
     )
     launcher: Literal["local"] = Field(
         default="local", description="Where heavy work runs. `local`: a process on this machine."
@@ -115,17 +117,23 @@ class Settings(BaseSettings):
     @field_validator("refresh_schedule")
     @classmethod
     def _schedule_is_cron(cls, value: str) -> str:
-        if not _is_cron(value):
+        # Dagster will run it, so Dagster judges it. Imported where the setting is given: it takes
+        # most of a second.
+        from dagster import DagsterInvalidDefinitionError, ScheduleDefinition
+
+        try:
+            ScheduleDefinition(name="given", job_name="given", cron_schedule=value)
+        except DagsterInvalidDefinitionError as error:
             raise ValueError(
-                "allowed: five fields (minute, hour, day of month, month, day of week), each *, a"
-                " number, a range, a list or a step, such as 0 * * * *"
-            )
+                "allowed: five fields (minute, hour, day of month, month, day of week) of cron,"
+                " such as 0 * * * * or 30 6 * * MON-FRI"
+            ) from error
         return value
 
     @field_validator("object_uri")
     @classmethod
     def _objects_are_in_a_folder_or_bucket(cls, value: str | None) -> str | None:
-        if value is not None and "://" in value and not re.match(r"gs://[^/]", value):
+        if value is not None and not is_object_location(value):
             raise ValueError("allowed: a folder, or gs://bucket/prefix")
         return value
 
@@ -158,25 +166,14 @@ class Settings(BaseSettings):
         return str(Path(self.object_uri).expanduser().resolve())
 
     @property
+    def approval_mode(self) -> Literal["auto", "required"]:
+        """Who approves a corpus: the setting, or the environment's default."""
+        return self.approval or ("auto" if self.environment == "local" else "required")
+
+    @property
     def mlflow_tracking_uri(self) -> str:
         """The MLflow tracking URI in force."""
         return self.mlflow_uri or f"sqlite:///{self.storage / 'mlflow' / 'mlflow.db'}"
-
-
-def _is_cron(text: str) -> bool:
-    """Is this a cron schedule of five fields of numbers?"""
-    fields = text.split()
-    if len(fields) != len(_CRON_RANGES):
-        return False
-    for field, (least, most) in zip(fields, _CRON_RANGES, strict=True):
-        for part in field.split(","):
-            found = _CRON_PART.fullmatch(part)
-            if found is None:
-                return False
-            numbers = [int(number) for number in found.group(1, 2) if number is not None]
-            if numbers != sorted(numbers) or any(not least <= n <= most for n in numbers):
-                return False
-    return True
 
 
 @cache

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ class TableRef(BaseModel):
     def _intact(self) -> Path:
         if not self.path.is_file():
             raise StorageError(f"{self.path} is missing; materialize the asset again")
-        if file_sha256(self.path) != self.sha256:
+        now = self.path.stat()
+        if _sha256_of_version(self.path, now.st_mtime_ns, now.st_size) != self.sha256:
             raise StorageError(f"{self.path} was altered or truncated; materialize it again")
         return self.path
 
@@ -70,34 +72,53 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+@lru_cache(maxsize=1024)
+def _sha256_of_version(path: Path, mtime_ns: int, size: int) -> str:
+    """A file's SHA-256, computed once while it keeps this date and size: a run reads it often."""
+    return file_sha256(path)
+
+
 def fingerprint(parts: Mapping[str, Any]) -> str:
     """Hex hash of JSON-able parts, independent of their order."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that readers see all of it or none of it, also after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+    """Write a file so that readers see all of it or none of it, also after a crash.
+
+    Not `durable`: faster, but what a loss of power leaves may be cut off.
+    """
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
 
 
-def _remove_abandoned(folder: Path) -> None:
-    """Delete what processes that were killed had begun to write; it may be gigabytes."""
-    for begun in folder.glob(f"{_STAGING}*-*"):
-        process = begun.name.removeprefix(_STAGING).split("-")[0]
-        if process.isdigit() and not psutil.pid_exists(int(process)):
-            shutil.rmtree(begun, ignore_errors=True)
+@contextmanager
+def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """A new folder in `parent` for this process, gone at the end.
+
+    Those of the same `prefix` that killed processes left are removed first; they may be gigabytes.
+    """
+    for left in parent.glob(f"{prefix}*-*"):
+        process = left.name.removeprefix(prefix).split("-")[0]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(
+        dir=parent, prefix=f"{prefix}{os.getpid()}-", ignore_cleanup_errors=True
+    ) as folder:
+        yield Path(folder)
 
 
 class TableStore:
@@ -127,9 +148,8 @@ class TableStore:
         """A new folder beside the tables of `name`, to write in; gone at the end."""
         folder = self.folder(name, partition)
         folder.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(folder)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=f"{_STAGING}{os.getpid()}-") as inside:
-            yield Path(inside)
+        with temporary_folder(folder, _STAGING) as inside:
+            yield inside
 
     def adopt(self, file: Path, name: str, partition: str | None = None) -> TableRef:
         """Take in a finished parquet file (moved; same disk) under the hash of its bytes."""

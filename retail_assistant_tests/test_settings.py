@@ -60,6 +60,8 @@ def test_all_means_no_limit(monkeypatch: pytest.MonkeyPatch, value: str) -> None
         ("RETAIL_LAUNCHER", "rocket", "'local'"),
         ("RETAIL_CATALOG_URI", "", "at least 1 character"),
         ("RETAIL_STORAGE_URI", "", "at least 1 character"),
+        ("RETAIL_OBJECT_URI", "s3://bucket/prefix", "gs://bucket/prefix"),
+        ("RETAIL_OBJECT_URI", "gs:///prefix", "gs://bucket/prefix"),
         ("RETAIL_STUDIES", "/no/such/folder", "allowed: a folder of study files"),
         ("RETAIL_TRAIN_PRODUCTS", "1", "greater than or equal to 2"),
         ("RETAIL_TRAIN_PRODUCTS", "many", "valid integer"),

@@ -1,6 +1,7 @@
 """Tables are named by their content, pointed to last, and never trusted when damaged."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -89,6 +90,19 @@ def test_an_altered_table_is_refused(store: TableStore) -> None:
         store.ref("products").read()
 
 
+def test_a_table_that_was_altered_after_it_was_read_is_refused(store: TableStore) -> None:
+    ref = store.write(FIRST, "products")
+    os.utime(ref.path, (1_000_000_000, 1_000_000_000))
+    assert ref.read().equals(FIRST)
+    content = bytearray(ref.path.read_bytes())
+    content[len(content) // 2] ^= 1
+    ref.path.write_bytes(bytes(content))
+    with pytest.raises(StorageError, match="altered or truncated"):
+        ref.read()
+    with pytest.raises(StorageError, match="altered or truncated"):
+        ref.scan()
+
+
 def test_a_truncated_or_missing_table_is_refused(store: TableStore) -> None:
     ref = store.write(FIRST, "products")
     ref.path.write_bytes(ref.path.read_bytes()[:-10])
@@ -159,7 +173,7 @@ def test_the_pointer_states_file_hash_and_rows(store: TableStore) -> None:
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "facts.json"
     write_atomically(path, "old")
-    write_atomically(path, b"new")
+    write_atomically(path, b"new", durable=False)
     assert path.read_text() == "new"
     with pytest.raises(UnicodeEncodeError):
         write_atomically(path, "half \ud800")

@@ -22,7 +22,7 @@ from retail_assistant.catalog.changes import (
     write_changes,
     write_no_changes,
 )
-from retail_assistant.catalog.clean import SUMMARY, CleanSummary
+from retail_assistant.catalog.clean import read_summary
 from retail_assistant.storage import TableRef, TableStore
 
 PRODUCTS = "products"
@@ -116,7 +116,8 @@ def enough_products_are_left(
 ) -> Verdict:
     """The catalog has not lost too many products."""
     before, after = accepted.products.rows, new.products.rows
-    drop = 1 - after / before if before else 0.0
+    # Not 1 - after / before: of 100 products 70 would be a drop of a little more than 0.3.
+    drop = (before - after) / max(1, before)
     return Verdict(
         drop <= policy.max_row_drop,
         f"{after} products, {before} in the accepted catalog: {_change(after, before)};"
@@ -165,7 +166,9 @@ def no_column_was_lost(
         (pl.col("filled_now") < least)
         | ((pl.col("filled_now") == 0) & (policy.max_filled_drop < 1))
     )
-    columns_before, columns_now = (_source_columns(one.products) for one in (accepted, new))
+    columns_before, columns_now = (
+        set(read_summary(one.products.path).columns) for one in (accepted, new)
+    )
     return Verdict(
         lost.is_empty(),
         f"{lost.height} of {shares.height} columns lost their values"
@@ -180,12 +183,6 @@ def no_column_was_lost(
         },
         lost,
     )
-
-
-def _source_columns(products: TableRef) -> set[str]:
-    """The columns of the file that the products were read from, as far as that was noted."""
-    noted = pl.read_parquet_metadata(products.path).get(SUMMARY)
-    return set(CleanSummary.model_validate_json(noted).columns) if noted else set()
 
 
 def few_rows_are_rejected(

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from retail_assistant.catalog.schema import SOURCE_ROW
+from retail_assistant.catalog.schema import SOURCE_ROW, absent
 
 CHANGES = ("added", "removed", "changed")
 ROWS_AT_ONCE = 1_000_000
@@ -241,11 +241,7 @@ def filled_shares(products: pl.LazyFrame) -> dict[str, float]:
     """
     schema = products.collect_schema()
     filled = [
-        (pl.col(name).list.len() > 0 if kind.base_type() is pl.List else pl.col(name).is_not_null())
-        .mean()
-        .fill_null(0.0)
-        .alias(name)
-        for name, kind in schema.items()
+        (~absent(name, kind)).mean().fill_null(0.0).alias(name) for name, kind in schema.items()
     ]
     return products.select(filled).collect(engine="streaming").row(0, named=True)
 

@@ -63,9 +63,13 @@ def open_table(folder: Path) -> Table:
     """
     import lancedb
 
+    _require_index(folder)
+    return lancedb.connect(folder).open_table(TABLE)
+
+
+def _require_index(folder: Path) -> None:
     if not (folder / f"{TABLE}.lance").is_dir():
         raise CatalogIndexError(f"{folder} holds no catalog index: build catalog_index first.")
-    return lancedb.connect(folder).open_table(TABLE)
 
 
 class CatalogIndex:
@@ -86,8 +90,7 @@ class CatalogIndex:
 
         """
         folder = fetch_index(str(place), cache) if is_published(str(place)) else Path(place)
-        if not (folder / f"{TABLE}.lance").is_dir():
-            raise CatalogIndexError(f"{folder} holds no catalog index: build catalog_index first.")
+        _require_index(folder)
         return cls(folder)
 
     @cached_property

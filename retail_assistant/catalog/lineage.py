@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from retail_assistant.catalog.mapping import Columns
+from retail_assistant.catalog.mapping import Columns, column_names
 from retail_assistant.catalog.schema import SOURCE_ROW, ProductSchema
 
 ColumnSources = Mapping[str, list[str]]
@@ -15,22 +15,22 @@ def product_sources(columns: Columns, found: Collection[str] | None = None) -> C
     ``found`` are the columns that the file has (None: all that ``columns`` names). What is made
     from the place in the file alone (``source_row``) has none.
     """
-    category = _listed(columns.category)
-    stated = [*_listed(columns.specifications), *columns.attributes.values()]
+    category = column_names(columns.category)
+    stated = [*column_names(columns.specifications), *columns.attributes.values()]
     sources = {
-        "product_id": _listed(columns.product_id),
-        "name": _listed(columns.name),
-        "brand": _listed(columns.brand),
-        "description": _listed(columns.description),
-        "description_keywords": _listed(columns.description),
+        "product_id": column_names(columns.product_id),
+        "name": column_names(columns.name),
+        "brand": column_names(columns.brand),
+        "description": column_names(columns.description),
+        "description_keywords": column_names(columns.description),
         "categories": category,
         "department": category,
         "category": category,
         "subcategory": category,
         "attributes": stated,
-        "image_urls": _listed(columns.images),
-        "retail_price": _listed(columns.retail_price),
-        "discounted_price": _listed(columns.discounted_price),
+        "image_urls": column_names(columns.images),
+        "retail_price": column_names(columns.retail_price),
+        "discounted_price": column_names(columns.discounted_price),
         SOURCE_ROW: [],
         "content_hash": columns.used,
     }
@@ -55,7 +55,3 @@ def duplicate_sources() -> ColumnSources:
         "size": compared,
         "similarity": compared,
     }
-
-
-def _listed(given: str | list[str] | None) -> list[str]:
-    return [] if given is None else [given] if isinstance(given, str) else given

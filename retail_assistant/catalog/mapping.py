@@ -95,13 +95,13 @@ class Columns(BaseModel):
     @property
     def required(self) -> list[str]:
         """The columns without which a file is no catalog."""
-        return [self.product_id, self.name, *_names(self.category)]
+        return [self.product_id, self.name, *column_names(self.category)]
 
     @property
     def used(self) -> list[str]:
         """Every column that is read, each once."""
         optional = (self.brand, self.description, self.specifications, self.retail_price)
-        names = [*self.required, *optional, self.discounted_price, *_names(self.images)]
+        names = [*self.required, *optional, self.discounted_price, *column_names(self.images)]
         names += self.attributes.values()
         return list(dict.fromkeys(name for name in names if name is not None))
 
@@ -126,7 +126,7 @@ def mapped(rows: pl.LazyFrame, columns: Columns, found: list[str]) -> pl.LazyFra
         "description": column(columns.description),
         "category_tree": _path(columns, column),
         "specifications": pl.lit(None, pl.String) if is_json else column(columns.specifications),
-        "images": _joined([column(name) for name in _names(columns.images)], " "),
+        "images": _joined([column(name) for name in column_names(columns.images)], " "),
         "retail_price": column(columns.retail_price),
         "discounted_price": column(columns.discounted_price),
     }
@@ -140,7 +140,8 @@ def mapped(rows: pl.LazyFrame, columns: Columns, found: list[str]) -> pl.LazyFra
     return rows.select(*kept, *(sources[name].alias(name) for name in RAW_COLUMNS), *extra)
 
 
-def _names(given: str | list[str] | None) -> list[str]:
+def column_names(given: str | list[str] | None) -> list[str]:
+    """Return the columns that a field of ``Columns`` names: none, one or several."""
     return [] if given is None else [given] if isinstance(given, str) else given
 
 

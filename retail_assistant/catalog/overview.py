@@ -10,6 +10,7 @@ import polars as pl
 
 from retail_assistant.catalog.assortment import REASON, AssortmentPolicy, judged_products
 from retail_assistant.catalog.pictures import bars, histogram, waterfall
+from retail_assistant.catalog.schema import absent
 
 LEVELS = ("department", "category", "subcategory")
 EXCLUSIONS = (
@@ -46,7 +47,7 @@ def products_overview(products: pl.LazyFrame) -> Overview:
                 for row in missing.to_dicts()
                 if row["rows"]
             },
-            **{f"{name}_values": sizes[name].n_unique() for name in LEVELS},
+            **{f"{name}_values": sizes[name].drop_nulls().n_unique() for name in LEVELS},
         },
         tables={"missing_values": missing, "categories": sizes, "attributes": attributes},
         pictures={
@@ -105,13 +106,8 @@ def missing_values(products: pl.LazyFrame) -> pl.DataFrame:
     Null and the empty list both say nothing. In the order of the columns.
     """
     schema = products.collect_schema()
-    absent = {
-        name: pl.col(name).is_null() | (pl.col(name).list.len() == 0)
-        if isinstance(kind, pl.List)
-        else pl.col(name).is_null()
-        for name, kind in schema.items()
-    }
-    counted = products.select(pl.len(), *(says.sum().alias(name) for name, says in absent.items()))
+    missing = [absent(name, kind).sum().alias(name) for name, kind in schema.items()]
+    counted = products.select(pl.len(), *missing)
     total, *rows = counted.collect(engine="streaming").row(0)
     return pl.DataFrame(
         {"column": list(schema), "rows": rows, "share": [count / max(1, total) for count in rows]},
@@ -154,7 +150,8 @@ def prices(products: pl.LazyFrame) -> pl.DataFrame:
     Prices of one catalog go from tens to tens of thousands, so equal differences would show one
     bar. Bins without products are absent; products without a price are in none.
     """
-    number = (pl.col("retail_price").log10() * _BINS_A_DECADE).floor()
+    # The logarithm of 1000 comes out a little below 3, which is another bin.
+    number = (pl.col("retail_price").log10() * _BINS_A_DECADE + 1e-9).floor()
     low, high = (pl.lit(10.0).pow((pl.col("bin") + end) / _BINS_A_DECADE) for end in (0, 1))
     return (
         products.filter(pl.col("retail_price") > 0)

@@ -10,15 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from retail_assistant.objects import file_system
+from retail_assistant.objects import explained, file_system
 from retail_assistant.settings import get_settings
-from retail_assistant.storage import file_sha256
+from retail_assistant.storage import file_sha256, temporary_folder
 
 MANIFEST = "index.json"
 
@@ -72,7 +73,7 @@ def publish_index(folder: Path, uri: str) -> PublishedIndex:
     fetching them, and a bucket's lifecycle rule knows better when to let them go.
 
     Raises:
-        CatalogIndexError: the folder holds no files.
+        CatalogIndexError: the folder holds no files, or the URI cannot be written to.
 
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -89,12 +90,13 @@ def publish_index(folder: Path, uri: str) -> PublishedIndex:
         ]
     )
     system, root = _file_system(uri)
-    for path, file in zip(paths, published.files, strict=True):
-        target = f"{root}/{published.digest}/{file.path}"
-        system.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
-        system.put_file(str(path), target)
-    with system.transaction, system.open(f"{root}/{MANIFEST}", "wb") as stream:
-        stream.write(published.model_dump_json().encode())
+    with _reported(f"{uri} cannot be written to"):
+        for path, file in zip(paths, published.files, strict=True):
+            target = f"{root}/{published.digest}/{file.path}"
+            system.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+            system.put_file(str(path), target)
+        with system.transaction, system.open(f"{root}/{MANIFEST}", "wb") as stream:
+            stream.write(published.model_dump_json().encode())
     return published
 
 
@@ -114,8 +116,8 @@ def fetch_index(uri: str, cache: Path | None = None) -> Path:
     if folder.is_dir():
         return folder
     cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix=".fetching-") as inside:
-        copy = Path(inside) / "index"
+    with temporary_folder(cache, ".fetching-") as inside:
+        copy = inside / "index"
         for file in published.files:
             _fetch(system, f"{root}/{published.digest}/{file.path}", copy / file.path, file, uri)
         _settle(copy, folder)
@@ -124,32 +126,40 @@ def fetch_index(uri: str, cache: Path | None = None) -> Path:
 
 def _file_system(uri: str) -> tuple[Any, str]:
     """The file system of a URI and the path in it; listings are never from a cache."""
-    try:
+    with _reported(f"{uri} cannot be opened"):
         system, root = file_system(uri)
-    except (ImportError, ValueError) as error:
-        raise CatalogIndexError(f"{uri} cannot be opened: {error}") from error
     return system, root.rstrip("/")
 
 
-def _manifest(system: Any, root: str, uri: str) -> PublishedIndex:
+@contextmanager
+def _reported(what: str) -> Iterator[None]:
+    """Say in one line what failed, why, and what to do about it."""
     try:
-        return PublishedIndex.model_validate_json(system.cat_file(f"{root}/{MANIFEST}"))
-    except FileNotFoundError as error:
-        raise CatalogIndexError(
-            f"{uri} holds no catalog index: publish catalog_index there."
-        ) from error
-    except ValidationError as error:
-        raise CatalogIndexError(f"{uri}/{MANIFEST} is damaged: publish the index again.") from error
-    except OSError as error:
-        raise CatalogIndexError(f"{uri} cannot be reached: {error}") from error
+        yield
+    except (CatalogIndexError, AssertionError, AttributeError, LookupError, TypeError):
+        raise  # said already, or a mistake of ours
+    except Exception as error:  # each remote file system has errors of its own, none shared
+        raise CatalogIndexError(f"{what}: {explained(error)}") from error
+
+
+def _manifest(system: Any, root: str, uri: str) -> PublishedIndex:
+    with _reported(f"{uri} cannot be read"):
+        try:
+            return PublishedIndex.model_validate_json(system.cat_file(f"{root}/{MANIFEST}"))
+        except FileNotFoundError as error:
+            raise CatalogIndexError(
+                f"{uri} holds no catalog index: publish catalog_index there."
+            ) from error
+        except ValidationError as error:
+            raise CatalogIndexError(
+                f"{uri}/{MANIFEST} is damaged: publish the index again."
+            ) from error
 
 
 def _fetch(system: Any, source: str, target: Path, file: PublishedFile, uri: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with _reported(f"{uri}: {file.path} cannot be fetched"):
         system.get_file(source, str(target))
-    except OSError as error:
-        raise CatalogIndexError(f"{uri}: {file.path} cannot be fetched: {error}") from error
     if target.stat().st_size != file.size or file_sha256(target) != file.sha256:
         raise CatalogIndexError(f"{uri}: {file.path} is damaged: publish the index again.")
 

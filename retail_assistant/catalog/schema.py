@@ -79,6 +79,12 @@ RejectionReason = Literal[
 REJECTION_REASONS: tuple[str, ...] = get_args(RejectionReason)
 
 
+def absent(name: str, kind: pl.DataType) -> pl.Expr:
+    """True where the column ``name`` says nothing: it is null, or an empty list. Never null."""
+    is_null = pl.col(name).is_null()
+    return is_null | (pl.col(name).list.len() == 0) if isinstance(kind, pl.List) else is_null
+
+
 class ProductSchema(dy.Schema):
     """One clean row per product. Keys are ids, never names: names are shared."""
 

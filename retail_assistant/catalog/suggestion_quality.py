@@ -83,8 +83,8 @@ def suggestion_quality(
     category (and subcategory, where both have one), for a shared audience, of a kind of garment
     that can stand in; a complement, if it is of another subcategory of the same department and
     category, for a shared audience, of a kind that is worn with it, and not one for sports and the
-    other for dressing up. A random pick is another
-    product of the sample, of the same category; for complements, of another subcategory.
+    other for dressing up. A random pick is another product of the sample, of the same category;
+    for complements, of another subcategory.
     """
     drawn = sorted(index.product_ids(), key=_place)[:sample]
     rows = index.products(drawn)

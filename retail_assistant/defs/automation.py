@@ -88,7 +88,9 @@ def catalog_arrival(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg
     stamp = f"{file} {profile}"
     if stamp == context.cursor:
         return dg.SkipReason(f"{settings.catalog_uri} is as it was")
-    return dg.SensorResult(run_requests=[dg.RunRequest(run_key=stamp)], cursor=stamp)
+    # No run key: Dagster would never launch the same one again, and a file that is put back with
+    # its date has the stamp that it had.
+    return dg.SensorResult(run_requests=[dg.RunRequest()], cursor=stamp)
 
 
 catalog_automation = dg.AutomationConditionSensorDefinition(

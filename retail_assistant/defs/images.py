@@ -14,7 +14,7 @@ from retail_assistant.catalog.images.manifest import (
 from retail_assistant.catalog.images.policy import ImagePolicy
 from retail_assistant.catalog.profile import get_profile
 from retail_assistant.defs.conditions import REFRESH_ONCE_MADE
-from retail_assistant.defs.io_managers import frame_version, preview, table_facts
+from retail_assistant.defs.io_managers import frame_version, preview, table_result
 from retail_assistant.defs.resources import Launcher
 from retail_assistant.launch.spec import LaunchSpec
 from retail_assistant.settings import get_settings
@@ -56,16 +56,15 @@ def product_images(
     table = pl.read_parquet(manifest.path(spec.folder, "images"))
     counts = status_counts(table)
     context.log.info(", ".join(f"{images} {status}" for status, images in counts.iter_rows()))
-    facts = table_facts(
+    return table_result(
         table,
+        version=frame_version(table.drop(ASKED_OF_THE_MOMENT)),
         by_status=preview(counts, rows=counts.height),
         failures=preview(failure_reasons(table), rows=20),
         failed_share=failed_share(table),
         stored_in=dg.MetadataValue.path(settings.object_store_uri),
         work=dg.MetadataValue.json(manifest.metrics),
     )
-    version = frame_version(table.drop(ASKED_OF_THE_MOMENT))
-    return dg.MaterializeResult(value=table, **(facts | {"data_version": dg.DataVersion(version)}))
 
 
 def _failed_before(policy: ImagePolicy) -> bool:

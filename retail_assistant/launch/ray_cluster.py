@@ -3,15 +3,14 @@
 import logging
 import os
 import secrets
-import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psutil
+from retail_assistant.storage import temporary_folder
 
 RAY_ADDRESS = "RAY_ADDRESS"
 SECONDS_TO_CONNECT = 10.0
@@ -39,30 +38,17 @@ def ray_cluster() -> Iterator[int]:
         RayClusterError: no connection to `RAY_ADDRESS`, or Ray does not start.
     """
     started_here = not os.environ.get(RAY_ADDRESS)
-    folder = _new_folder() if started_here else None
-    if folder is not None:
-        os.environ.update(_local_environment(folder))
-    import ray
+    with ExitStack() as stack:
+        if started_here:
+            # For Ray's logs, and its sockets: their names must be short.
+            temporary = Path(tempfile.gettempdir())
+            folder = stack.enter_context(temporary_folder(temporary, FOLDER_PREFIX))
+            os.environ.update(_local_environment(folder))
+        import ray
 
-    try:
+        stack.callback(ray.shutdown)
         _connect(started_here=started_here)
         yield max(1, int(ray.cluster_resources().get("CPU", 1)))
-    finally:
-        ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _new_folder() -> str:
-    """A folder for Ray's sockets and logs; those of processes that were killed are removed.
-
-    In the system's temporary folder, because the names of sockets must be short.
-    """
-    for left in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
-        owner = left.name.removeprefix(FOLDER_PREFIX).split("-")[0]
-        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(left, ignore_errors=True)
-    return tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-")
 
 
 def _check_reachable(address: str) -> None:
@@ -94,10 +80,10 @@ def _connect(*, started_here: bool) -> None:
         raise RayClusterError(f"no Ray cluster {where}: {reason}") from error
 
 
-def _local_environment(folder: str) -> dict[str, str]:
+def _local_environment(folder: Path) -> dict[str, str]:
     """What a cluster of one machine is told; Ray reads these when it is imported or started."""
     return {
-        "RAY_TMPDIR": folder,
+        "RAY_TMPDIR": str(folder),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_enable_metrics_collection": "0",
         # "Not a cluster": with it Ray binds to 127.0.0.1, on Linux too.

@@ -12,8 +12,9 @@ from retail_assistant.catalog.acceptance import (
     CleanedTables,
 )
 from retail_assistant.catalog.changes import RefreshPolicy
+from retail_assistant.catalog.clean import SUMMARY, CleanSummary
 from retail_assistant.catalog.schema import ProductSchema
-from retail_assistant.storage import StorageError, TableStore
+from retail_assistant.storage import StorageError, TableRef, TableStore
 
 SCHEMA = ProductSchema.create_empty().schema
 
@@ -47,11 +48,29 @@ def row(number: int, **fields: Any) -> dict[str, Any]:
     }
 
 
-def stored(store: TableStore, rows: list[dict[str, Any]], rejected: int = 2) -> CleanedTables:
-    return CleanedTables(
-        store.write(pl.DataFrame(rows, schema=SCHEMA), "products"),
-        store.write(pl.DataFrame({"source_row": range(rejected)}), "rejected_products"),
+def stored(
+    store: TableStore,
+    rows: list[dict[str, Any]],
+    rejected: int = 2,
+    columns: tuple[str, ...] = ("sku", "title"),
+) -> CleanedTables:
+    """A cleaned catalog as cleaning leaves it, its summary beside the products."""
+    summary = CleanSummary(
+        rows_in=len(rows) + rejected,
+        products=len(rows),
+        rejected=rejected,
+        reasons={"missing_id": rejected},
+        unread={},
+        columns=list(columns),
+        version="0",
     )
+    with store.staging("products") as folder:
+        pl.DataFrame(rows, schema=SCHEMA).write_parquet(
+            folder / "products.parquet", metadata={SUMMARY: summary.model_dump_json()}
+        )
+        products = store.adopt(folder / "products.parquet", "products")
+    turned_away = pl.DataFrame({"source_row": range(rejected)})
+    return CleanedTables(products, store.write(turned_away, "rejected_products"))
 
 
 def at(store: TableStore, source: str = "gs://shop/catalog.csv") -> Acceptance:
@@ -113,6 +132,26 @@ def test_thresholds_are_the_retailers(store, accepted):
     half = stored(store, accepted[:50])
     assert failed(store, half) == {"enough_products_are_left"}
     assert failed(store, half, max_row_drop=0.5) == set()
+
+
+@pytest.mark.parametrize("percent", [1, 15, 30, 50])
+def test_a_drop_of_exactly_what_is_allowed_passes(percent):
+    before, after = (
+        CleanedTables(*[TableRef(path=Path("none"), sha256="", rows=rows)] * 2)
+        for rows in (100, 100 - percent)
+    )
+    check = REFRESH_CHECKS["enough_products_are_left"]
+    assert check(after, before, RefreshPolicy(max_row_drop=percent / 100)).passed
+    assert not check(after, before, RefreshPolicy(max_row_drop=(percent - 1) / 100)).passed
+
+
+def test_columns_that_the_file_lost_or_gained_are_named(store, accepted):
+    mine = at(store).accepted
+    assert mine is not None
+    renamed = stored(store, accepted, columns=("sku", "name", "colour"))
+    verdict = REFRESH_CHECKS["no_column_was_lost"](renamed, mine, RefreshPolicy())
+    assert verdict.facts["columns_gone_from_the_file"] == "title"
+    assert verdict.facts["columns_new_in_the_file"] == "colour, name"
 
 
 def test_a_bad_catalog_and_one_more_row_is_still_bad(store, accepted):

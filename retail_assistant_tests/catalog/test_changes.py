@@ -130,6 +130,8 @@ def test_an_empty_list_is_no_value():
     shares = filled_shares(products.lazy())
     assert [shares[name] for name in COMPARED] == [1.0, 0.5, 0.5, 0.5]
     assert set(filled_shares(products.head(0).lazy()).values()) == {0.0}
+    unknown = products.with_columns(attributes=pl.lit(None, SCHEMA["attributes"]))
+    assert filled_shares(unknown.lazy())["attributes"] == 0.0
 
 
 @pytest.mark.parametrize("wrong", [{"max_row_drop": 1.5}, {"min_category_units": 0}, {"drop": 1}])

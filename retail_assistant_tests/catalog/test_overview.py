@@ -15,6 +15,7 @@ from retail_assistant.catalog.lineage import duplicate_sources, product_sources,
 from retail_assistant.catalog.mapping import Columns
 from retail_assistant.catalog.near_duplicates import SCHEMA
 from retail_assistant.catalog.overview import (
+    LEVELS,
     Overview,
     assortment_overview,
     attribute_coverage,
@@ -107,9 +108,9 @@ def test_an_attribute_counts_once_a_product() -> None:
 
 
 def test_every_price_is_in_its_bin() -> None:
-    asked = [10.0, 12.0, 99.9, 100.0, 54321.0]
+    asked = [10.0, 12.0, 99.9, 100.0, 1000.0, 54321.0, 1e9]
     bins = prices(pl.LazyFrame({"retail_price": [*asked, None]}))
-    assert bins["products"].to_list() == [2, 1, 1, 1]
+    assert bins["products"].to_list() == [2, 1, 1, 1, 1, 1]
     found = [bins.filter((pl.col("low") <= price) & (price < pl.col("high"))) for price in asked]
     assert [hits.height for hits in found] == [1] * len(asked)
 
@@ -146,7 +147,10 @@ def test_a_catalog_without_rows_has_an_overview() -> None:
 
 
 def test_catalog_text_is_drawn_and_never_read() -> None:
-    assert_shows(products_overview(hostile().lazy()))
+    overview = products_overview(hostile().lazy())
+    assert_shows(overview)
+    # A level that no product has is no value.
+    assert [overview.numbers[f"{name}_values"] for name in LEVELS] == [1, 0, 0]
 
 
 def test_every_product_column_names_the_columns_it_comes_from(

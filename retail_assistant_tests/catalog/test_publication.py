@@ -1,7 +1,13 @@
 """Publishing an index to a folder and to an object store's emulator, and opening it from there."""
 
 import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import polars as pl
 import pytest
@@ -24,6 +30,36 @@ def bucket(gcs_emulator: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A bucket of a storage emulator in a process of its own."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_emulator)
     return "gs://shop"
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """An object store that answers every request with the server's `status`."""
+
+    def do_GET(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        self.rfile.read(length)
+        body = b'{"error": {"message": "Sorry.\\nAsk the owner."}}'
+        self.send_response(self.server.status)  # type: ignore[attr-defined]
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_PUT = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(params=[401, 403, 409])
+def refused(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket whose store refuses: gcsfs raises OSError for 403, else an error of its own."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    server.status = request.param  # type: ignore[attr-defined]
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.server_port}")
+    yield "gs://shop/index"
+    server.shutdown()
+    server.server_close()
 
 
 def assert_answers_alike(index: CatalogIndex, folder: Path) -> None:
@@ -61,6 +97,43 @@ def test_an_unreachable_store_is_one_clear_error(
 ) -> None:
     with pytest.raises(CatalogIndexError, match="cannot be opened"):
         CatalogIndex.open("nosuchstore://bucket/index", tmp_path)
+
+
+def test_a_store_that_refuses_is_one_line_with_what_to_do(
+    refused: str, folder: Path, tmp_path: Path
+) -> None:
+    tries = {
+        "read": lambda: CatalogIndex.open(refused, tmp_path),
+        "written to": lambda: publish_index(folder, refused),
+    }
+    for what, attempt in tries.items():
+        with pytest.raises(CatalogIndexError) as caught:
+            attempt()
+        message = str(caught.value)
+        assert message.startswith(f"{refused} cannot be {what}: ")
+        assert "Sorry. Ask the owner." in message
+        assert "check the address, your rights and the connection" in message
+        assert "\n" not in message
+
+
+def test_what_a_killed_fetch_left_is_removed(folder: Path, tmp_path: Path) -> None:
+    uri = (tmp_path / "store").as_uri()
+    cache = tmp_path / "cache"
+    published = publish_index(folder, uri)
+    # A limit on file sizes kills the child as soon as it writes the copy of a larger file.
+    code = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from retail_assistant.catalog.publication import fetch_index\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_DFL)\n"
+        "resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "fetch_index(sys.argv[1], Path(sys.argv[2]))\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, uri, str(cache)], check=False)
+    assert killed.returncode == -signal.SIGXFSZ
+    assert [path.name.startswith(".fetching-") for path in cache.iterdir()] == [True]
+    fetch_index(uri, cache)
+    assert [path.name for path in cache.iterdir()] == [published.digest]
 
 
 def test_a_copy_is_fetched_once(folder: Path, tmp_path: Path) -> None:

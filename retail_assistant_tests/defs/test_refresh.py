@@ -181,14 +181,19 @@ def test_the_sensor_asks_for_an_observation_once_a_change(shop: Shop) -> None:
     assert isinstance(first, dg.SensorResult)
     assert len(first.run_requests or []) == 1
 
-    def look() -> Any:
-        return catalog_arrival(dg.build_sensor_context(instance=shop.instance, cursor=first.cursor))
+    def look(cursor: str | None = first.cursor) -> Any:
+        return catalog_arrival(dg.build_sensor_context(instance=shop.instance, cursor=cursor))
 
     assert isinstance(look(), dg.SkipReason)
     os.utime(shop.file, (1_000_000_001, 1_000_000_001))
     again = look()
     assert isinstance(again, dg.SensorResult)
     assert again.cursor != first.cursor
+    os.utime(shop.file, (1_000_000_000, 1_000_000_000))
+    put_back = look(again.cursor)
+    assert put_back.cursor == first.cursor
+    # Of a run key Dagster launches one run ever: the file that was put back would go unseen.
+    assert [request.run_key for request in put_back.run_requests] == [None]
     os.utime(shop.file)
     assert isinstance(look(), dg.SkipReason)
     shop.file.unlink()
@@ -206,7 +211,7 @@ def test_refresh_waits_to_be_switched_on(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(
-    "schedule", ["hourly", "* * * *", "60 * * * *", "5-1 * * * *", "*/0 * * * *"]
+    "schedule", ["hourly", "* * * *", "* * * * * *", "60 * * * *", "0 0 31 2 *", "*/0 * * * *"]
 )
 def test_a_schedule_that_is_none_is_refused(
     schedule: str, monkeypatch: pytest.MonkeyPatch, fresh_settings: None
@@ -216,7 +221,9 @@ def test_a_schedule_that_is_none_is_refused(
         get_settings()
 
 
-@pytest.mark.parametrize("schedule", ["0 * * * *", "*/15 6-22 * * 1-5", "0,30 4 1 1-12/3 7"])
+@pytest.mark.parametrize(
+    "schedule", ["0 * * * *", "*/15 6-22 * * 1-5", "0,30 4 1 1-12/3 7", "30 6 * * MON-FRI"]
+)
 def test_a_schedule_is_taken(
     schedule: str, monkeypatch: pytest.MonkeyPatch, fresh_settings: None
 ) -> None:
