@@ -180,8 +180,8 @@ def near_duplicates(
 def assortment(products: TableRef) -> dg.MaterializeResult[pl.DataFrame]:
     """The products that the assistant is trained on: departments of interest, no rarities."""
     policy = get_profile().assortment
-    rejected = read_summary(products.path).rejected
     kept = select_assortment(products.scan(), policy)
+    rejected = read_summary(products.path).rejected
     return table_result(
         kept,
         # A row inserted above moves all row numbers and changes no product.
