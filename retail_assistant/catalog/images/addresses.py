@@ -79,9 +79,9 @@ def _parsed(text: str) -> URL:
         raise RefusedUrlError("invalid_url", "white space or control characters in the URL")
     try:
         url = URL(stripped)
-        # Parts are parsed when they are read: read them here, where a ValueError is expected.
+        # Parts are parsed when they are read: read them here, where errors are expected.
         _ = (url.scheme, url.user, url.password, url.host, url.port, url.raw_path_qs, str(url))
-    except ValueError as error:
+    except (ValueError, IndexError) as error:  # IndexError: yarl, of an empty [] host
         raise RefusedUrlError("invalid_url", str(error) or "not a URL") from error
     return url
 

@@ -92,6 +92,7 @@ def test_a_private_network_that_is_allowed_is_allowed_in_every_spelling() -> Non
         ("http://images.example:99999/a.jpg", "invalid_url"),
         ("http://images.example/a\nb.jpg", "invalid_url"),
         ("http://images.example/a b.jpg", "invalid_url"),
+        ("0://[]@", "invalid_url"),
         ("http://[::1/a.jpg", "invalid_url"),
         ("http://images.example/" + "a" * 3000, "invalid_url"),
         ("http://127.0.0.1/a.jpg", "refused_address"),
