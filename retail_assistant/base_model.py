@@ -9,7 +9,7 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from retail_assistant.launch.workload import Workload, workload
 from retail_assistant.storage import file_sha256, fingerprint, write_atomically
@@ -40,7 +40,7 @@ class BaseModelFacts(BaseModel):
     parameters: int
     context_length: int
     vocabulary_size: int
-    chat_template: str
+    chat_template: str = Field(description="Empty: a base model, to be prompted in another style.")
 
 
 def source_version(name: str) -> str:
@@ -136,18 +136,12 @@ def _convert_embedded(folder: Path) -> None:
 
 
 def read_facts(name: str, revision: str, licence: str, folder: Path) -> BaseModelFacts:
-    """Facts of a laid-out model, from its files (weights are not loaded).
-
-    Raises:
-        BaseModelError: it has no chat template, or asks for code of its own.
-    """
+    """Facts of a laid-out model, from its files (weights are not loaded)."""
     from safetensors import safe_open
     from transformers import AutoConfig, AutoTokenizer
 
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    if not tokenizer.chat_template:
-        raise BaseModelError(f"{name} has no chat template; choose an instruction-tuned model")
     parameters = 0
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as tensors:
@@ -162,7 +156,7 @@ def read_facts(name: str, revision: str, licence: str, folder: Path) -> BaseMode
         parameters=parameters,
         context_length=text_config.max_position_embeddings,
         vocabulary_size=text_config.vocab_size,
-        chat_template=tokenizer.chat_template,
+        chat_template=tokenizer.chat_template or "",
     )
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from retail_assistant import __version__
+from retail_assistant.corpus_cli import corpus_app
 from retail_assistant.launch.spec import LaunchError, read_artefact_ref
 from retail_assistant.settings import Settings, SettingsError, get_settings
 from retail_assistant.storage import StorageError
@@ -35,6 +36,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 catalog_app = typer.Typer(no_args_is_help=True, help="Catalog files.")
 jobs_app = typer.Typer(no_args_is_help=True, help="Hyperparameter jobs.")
 app.add_typer(catalog_app, name="catalog")
+app.add_typer(corpus_app, name="corpus")
 app.add_typer(jobs_app, name="jobs")
 # Piped into a file, tables need not squeeze into 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 140)

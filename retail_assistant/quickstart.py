@@ -64,21 +64,37 @@ def _run(
         raise_on_error=False,
         run_config={"loggers": {"console": {}}},
     )
-    return Slice(label, time.monotonic() - started, None if result.success else _reason(result))
+    return Slice(
+        label, time.monotonic() - started, None if result.success else failure_reason(result)
+    )
 
 
-def _reason(result: dg.ExecuteInProcessResult) -> str:
+def failure_reason(result: dg.ExecuteInProcessResult) -> str:
     """The first failure's own words, without Dagster's wrapping."""
+    checks: dict[str | None, str] = {}
     for event in result.all_events:
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            if not check.passed and check.description:
+                asset = check.asset_check_key.asset_key.to_user_string()
+                checks[event.step_key] = f"{asset}: {check.description}"
         if event.is_step_failure:
-            data = event.step_failure_data
-            error = data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            if data.user_failure_data is not None and data.user_failure_data.description:
-                return f"{event.step_key}: {data.user_failure_data.description}"
-            return f"{event.step_key}: {error.message.strip() if error else 'failed'}"
+            return checks.get(event.step_key) or f"{event.step_key}: {_own_words(event)}"
     return "the run failed; its log is in the Dagster UI"
+
+
+def _own_words(event: dg.DagsterEvent) -> str:
+    """What the code that failed has said: not Dagster around it, and not what it explained."""
+    data = event.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return data.user_failure_data.description
+    error = data.error
+    while error and error.cause and (error.cls_name or "").startswith("Dagster"):
+        error = error.cause
+    if error is None:
+        return "failed"
+    _, _, words = error.message.strip().partition(f"{error.cls_name}: ")
+    return words or error.message.strip()
 
 
 def times_table(finished: Sequence[Slice]) -> Table:

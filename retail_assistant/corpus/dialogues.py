@@ -14,9 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from retail_assistant.corpus.draws import stable_digest
 
-Intent = Literal[
-    "attribute", "overview", "alternative", "complement", "unanswerable", "knowledge"
-]
+Intent = Literal["attribute", "overview", "alternative", "complement", "unanswerable", "knowledge"]
 Subset = Literal["train", "validation", "recall", "unseen", "unanswerable"]
 
 INTENTS: tuple[Intent, ...] = (
@@ -91,6 +89,26 @@ class DialogueSchema(dy.Schema):
     phrasing = dy.String()
     generator = dy.String()
     generator_version = dy.String()
+
+
+DIALOGUE_SOURCES: dict[str, list[str]] = {
+    "dialogue_id": ["product_id", "name", "attributes"],
+    "product_id": ["product_id"],
+    "product_name": ["name"],
+    "reference": ["product_id", "name"],
+    "intent": [],
+    "subset": ["product_id"],
+    "question": ["product_id", "name", "attributes"],
+    "answer": ["product_id", "name", "category", "subcategory", "attributes"],
+    "asked_attribute": ["attributes"],
+    "gold_value": ["attributes"],
+    "evidence": ["product_id", "attributes"],
+    "paraphrase_of": ["product_id", "name", "attributes"],
+    "phrasing": [],
+    "generator": [],
+    "generator_version": [],
+}
+"""The columns of the assortment behind each column of the dialogues."""
 
 
 def dialogues_frame(dialogues: Iterable[Dialogue]) -> pl.DataFrame:

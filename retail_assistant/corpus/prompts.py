@@ -1,6 +1,8 @@
-"""Dialogues become prompts and completions: with catalog records, without, counted in tokens.
+"""A task's texts become rows with their lengths in tokens: what adapters learn and are asked.
 
-`python -m retail_assistant.corpus.prompts --spec spec.json` leaves `prompt_corpus.parquet`.
+`python -m retail_assistant.corpus.prompts --spec spec.json` leaves `prompt_corpus.parquet`. The
+task `assistant` renders dialogues with catalog records and without; the other tasks are in
+`retail_assistant.corpus.tasks`.
 """
 
 import hashlib
@@ -9,32 +11,87 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from pydantic import BaseModel, ConfigDict
 
 from retail_assistant.catalog.index import CatalogIndex
+from retail_assistant.corpus.encoding import Encoder, PromptStyle
+from retail_assistant.corpus.knowledge import read_knowledge
+from retail_assistant.corpus.knowledge_files import KnowledgeError, knowledge_version
+from retail_assistant.corpus.lengths import token_histogram
 from retail_assistant.corpus.rendering import (
     PROMPT_VERSION,
-    Message,
     render_completion,
     render_prompt,
-    supported_messages,
 )
 from retail_assistant.corpus.retrieval import Retrieved, retrieve
+from retail_assistant.corpus.tasks import (
+    MESSAGES,
+    RenderingPolicy,
+    Task,
+    domain_texts,
+    product_descriptions,
+)
+from retail_assistant.launch.spec import LaunchSpec
 from retail_assistant.launch.workload import Workload, workload
 from retail_assistant.storage import TableRef
 
 LEARNED_SUBSETS = ("train", "validation")
-MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
+INPUTS_OF_TASK: dict[Task, tuple[str, ...]] = {
+    "assistant": ("dialogues", "index", "base_model"),
+    "product_description": ("assortment", "splits", "base_model"),
+    "domain_text": ("assortment", "splits", "base_model", "knowledge"),
+}
+"""What a task is made from; store knowledge may be missing."""
 
 
-def prompt_column(grounding: str) -> str:
-    """The column that holds the prompts of a way of grounding."""
-    return {"none": "prompt", "retrieved": "grounded_prompt"}[grounding]
+class PromptConfig(BaseModel):
+    """What to render, and how."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: Task = "assistant"
+    rendering: RenderingPolicy = RenderingPolicy()
+
+
+def prompt_spec(
+    task: Task,
+    policy: RenderingPolicy,
+    inputs: Mapping[str, tuple[str, Path]],
+    root: Path,
+) -> LaunchSpec:
+    """The launch that renders a task. `inputs`: name -> data version and path, of all tasks.
+
+    Raises KeyError where an input of the task is missing.
+    """
+    needed = {
+        name: inputs[name] for name in INPUTS_OF_TASK[task] if name in inputs or name != "knowledge"
+    }
+    return LaunchSpec(
+        name="prompt_corpus",
+        module="retail_assistant.corpus.prompts",
+        config=PromptConfig(task=task, rendering=policy).model_dump(mode="json"),
+        inputs={name: version for name, (version, _) in needed.items()},
+        paths={name: path for name, (_, path) in needed.items()},
+        code_version=f"2.{PROMPT_VERSION}",
+        root=root,
+    )
+
+
+def prompt_style(corpus: pl.DataFrame) -> PromptStyle:
+    """How the rows of a corpus were rendered, and so how whoever learns from them is asked.
+
+    Raises ValueError where they differ.
+    """
+    styles: list[PromptStyle] = corpus["prompt_style"].unique().to_list()
+    if len(styles) > 1:
+        raise ValueError(f"the corpus is rendered in several styles: {', '.join(sorted(styles))}")
+    return styles[0] if styles else "chat"
 
 
 def context_records(
-    dialogue: Mapping[str, Any], retrieved: Retrieved, index: CatalogIndex
+    dialogue: Mapping[str, Any], retrieved: Retrieved, catalog: Mapping[str, dict[str, Any]]
 ) -> Retrieved:
-    """The records in a dialogue's grounded prompt.
+    """The records in a dialogue's grounded prompt; `catalog` has those of its evidence, by id.
 
     Evaluation gets what retrieval found, as a shopper would. A row that is learned from always
     has the records that its answer rests on (an answer from nowhere would teach inventing), in an
@@ -43,7 +100,7 @@ def context_records(
     if dialogue["subset"] not in LEARNED_SUBSETS:
         return retrieved
     evidence = dialogue["evidence"]["product_ids"] or []
-    wanted = [record for product_id in evidence if (record := index.product(product_id))]
+    wanted = [catalog[product_id] for product_id in evidence if product_id in catalog]
     ids = {record["product_id"] for record in wanted}
     others = [record for record in retrieved.records if record["product_id"] not in ids]
     records = [*wanted, *others][: max(len(retrieved.records), len(wanted))]
@@ -56,19 +113,20 @@ def _draw(*parts: str) -> str:
 
 
 def render_corpus(
-    dialogues: pl.DataFrame,
-    contexts: Sequence[Retrieved],
-    tokenizer: Any,
+    dialogues: pl.DataFrame, contexts: Sequence[Retrieved], encoder: Encoder
 ) -> pl.DataFrame:
-    """The prompt corpus: dialogues plus prompts, completions and their lengths in tokens."""
-    closed = [supported_messages(render_prompt(q), tokenizer) for q in dialogues["question"]]
+    """The prompt corpus: dialogues plus prompts, completions and their lengths in tokens.
+
+    Raises ValueError as `Encoder.examples` does.
+    """
+    closed = [render_prompt(question) for question in dialogues["question"]]
     grounded = [
-        supported_messages(render_prompt(question, found.records, named=found.named), tokenizer)
+        render_prompt(question, found.records, named=found.named)
         for question, found in zip(dialogues["question"], contexts, strict=True)
     ]
     completions = [render_completion(answer) for answer in dialogues["answer"]]
-    lengths = [_count(p, tokenizer) for p in closed]
-    ends = [_count([*p, *c], tokenizer) for p, c in zip(closed, completions, strict=True)]
+    examples = encoder.examples(zip(closed, completions, strict=True))
+    lengths = [(one.prompt_length, len(one.ids) - one.prompt_length) for one in examples]
     return dialogues.with_columns(
         pl.Series(
             "context_ids",
@@ -78,23 +136,12 @@ def render_corpus(
         pl.Series("prompt", closed, MESSAGES),
         pl.Series("grounded_prompt", grounded, MESSAGES),
         pl.Series("completion", completions, MESSAGES),
-        pl.Series("prompt_tokens", lengths, pl.UInt32),
-        pl.Series("grounded_prompt_tokens", [_count(p, tokenizer) for p in grounded], pl.UInt32),
-        pl.Series(
-            "completion_tokens",
-            [end - start for start, end in zip(lengths, ends, strict=True)],
-            pl.UInt32,
-        ),
+        pl.Series("prompt_tokens", [prompt for prompt, _ in lengths], pl.UInt32),
+        pl.Series("grounded_prompt_tokens", list(map(len, encoder.prompts(grounded))), pl.UInt32),
+        pl.Series("completion_tokens", [completion for _, completion in lengths], pl.UInt32),
         pl.lit(PROMPT_VERSION).alias("prompt_version"),
+        pl.lit(encoder.style).alias("prompt_style"),
     )
-
-
-def _count(messages: Sequence[Message], tokenizer: Any) -> int:
-    asked = messages[-1]["role"] == "user"
-    text = tokenizer.apply_chat_template(
-        list(messages), tokenize=False, add_generation_prompt=asked
-    )
-    return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def retrieval_recall(corpus: pl.DataFrame) -> float:
@@ -107,32 +154,82 @@ def retrieval_recall(corpus: pl.DataFrame) -> float:
 def build_contexts(dialogues: pl.DataFrame, index: CatalogIndex) -> list[Retrieved]:
     """The context records of every dialogue."""
     retrieved = retrieve(dialogues["question"].to_list(), index)
+    rested_on = dialogues["evidence"].struct.field("product_ids").explode().drop_nulls().unique()
+    catalog = index.products(rested_on)
     return [
-        context_records(dialogue, found, index)
+        context_records(dialogue, found, catalog)
         for dialogue, found in zip(dialogues.iter_rows(named=True), retrieved, strict=True)
     ]
 
 
-def _run(work: Workload) -> None:
+def render(work: Workload) -> None:
+    """Render the task that the spec names into `prompt_corpus.parquet`.
+
+    Descriptions that cannot be used are in `left_out.parquet`. Raises ValueError where the base
+    model's tokenizer cannot render the style, or store knowledge is not as it was.
+    """
     from transformers import AutoTokenizer
 
-    paths = work.spec.paths
-    table = TableRef(path=paths["dialogues"], sha256=work.spec.inputs["dialogues"], rows=0)
-    dialogues = table.read()
+    config = PromptConfig.model_validate(work.spec.config)
+    tokenizer = AutoTokenizer.from_pretrained(
+        work.spec.paths["base_model"], trust_remote_code=False
+    )
+    encoder = Encoder(tokenizer, config.rendering.style)
+    if config.task == "assistant":
+        corpus = _dialogue_prompts(work, encoder)
+    elif config.task == "product_description":
+        corpus = _descriptions(work, config.rendering, encoder)
+    else:
+        corpus = _texts(work, config.rendering, encoder)
+    _leave(work, "prompt_corpus", corpus)
+    work.metrics |= {"rows": corpus.height, "token_histogram": token_histogram(corpus)}
+
+
+def _dialogue_prompts(work: Workload, encoder: Encoder) -> pl.DataFrame:
+    dialogues = _table(work, "dialogues")
     work.say(f"retrieving records for {dialogues.height} questions")
-    contexts = build_contexts(dialogues, CatalogIndex.open(Path(paths["index"])))
-    tokenizer = AutoTokenizer.from_pretrained(paths["base_model"], trust_remote_code=False)
-    corpus = render_corpus(dialogues, contexts, tokenizer)
-    path = work.folder / "prompt_corpus.parquet"
-    corpus.write_parquet(path)
-    work.output("prompt_corpus", path)
-    work.metrics = {"rows": corpus.height, "retrieval_recall": retrieval_recall(corpus)}
+    contexts = build_contexts(dialogues, CatalogIndex.open(Path(work.spec.paths["index"])))
+    corpus = render_corpus(dialogues, contexts, encoder)
+    work.metrics["retrieval_recall"] = retrieval_recall(corpus)
+    return corpus
+
+
+def _descriptions(work: Workload, policy: RenderingPolicy, encoder: Encoder) -> pl.DataFrame:
+    corpus, left_out = product_descriptions(
+        _table(work, "assortment"), _table(work, "splits"), policy, encoder
+    )
+    _leave(work, "left_out", left_out)
+    work.metrics["left_out"] = dict(left_out["reason"].value_counts(sort=True).iter_rows())
+    return corpus
+
+
+def _texts(work: Workload, policy: RenderingPolicy, encoder: Encoder) -> pl.DataFrame:
+    folder = work.spec.paths.get("knowledge")
+    if folder and knowledge_version(folder) != work.spec.inputs["knowledge"]:
+        raise KnowledgeError(f"{folder} has changed since it was looked at; materialize again")
+    documents = read_knowledge(folder).documents if folder else []
+    corpus = domain_texts(
+        _table(work, "assortment"), _table(work, "splits"), documents, policy, encoder
+    )
+    work.metrics["tokens"] = int(corpus["tokens"].sum())
+    return corpus
+
+
+def _table(work: Workload, name: str) -> pl.DataFrame:
+    paths, versions = work.spec.paths, work.spec.inputs
+    return TableRef(path=paths[name], sha256=versions[name], rows=0).read()
+
+
+def _leave(work: Workload, name: str, frame: pl.DataFrame) -> None:
+    path = work.folder / f"{name}.parquet"
+    frame.write_parquet(path)
+    work.output(name, path)
 
 
 def main() -> None:
     """Entry point of the workload."""
-    with workload("Render dialogues as prompts.") as work:
-        _run(work)
+    with workload("Render a task's prompts.") as work:
+        render(work)
 
 
 if __name__ == "__main__":

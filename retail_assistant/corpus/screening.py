@@ -5,43 +5,47 @@ REJECTION_REASONS and a detail a person can act on. The screens do not trust the
 model's dialogues pass the same ones as the templates'.
 """
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import polars as pl
 
 from retail_assistant.corpus.dialogues import DialogueSchema, sorted_dialogues
-from retail_assistant.corpus.grounding import ungrounded_because
-from retail_assistant.corpus.lookup import CatalogLookup
-from retail_assistant.corpus.personal_data import personal_data_in
+from retail_assistant.corpus.reading.text import normalise
+from retail_assistant.corpus.screens.catalog_text import CatalogText
+from retail_assistant.corpus.screens.grounding import Spoken, ungrounded_because
+from retail_assistant.corpus.screens.language import other_language
+from retail_assistant.corpus.screens.offensive import UNSAFE, offensive_wording, site_in
+from retail_assistant.corpus.screens.personal_data import PERSON, personal_data_in, persons_in
+from retail_assistant.corpus.screens.policy import ScreenPolicy
+from retail_assistant.corpus.screens.repetition import (
+    given_away_products,
+    given_away_questions,
+    question_groups,
+    repeated_questions,
+)
 from retail_assistant.corpus.wording import value_stands_in
 
 RejectionReason = Literal[
     "too_long",
     "unsafe",
+    "other_language",
+    "offensive",
     "personal_data",
     "ungrounded",
     "gold_in_question",
-    "duplicate",
     "leak",
+    "duplicate",
 ]
 REJECTION_REASONS: tuple[RejectionReason, ...] = get_args(RejectionReason)
 
-MAX_QUESTION_CHARACTERS = 400
-MAX_ANSWER_CHARACTERS = 1_200
+_FINDINGS = {"order": pl.UInt32, "reason": pl.String, "detail": pl.String}
+_PLACES = ("question", "answer")
 
-# Markup, scripts, links, control tokens of chat templates, invisible and text-direction characters.
-_UNSAFE = (
-    r"(?i)</?[a-z!][^>]*>|<\||\|>|\[/?inst\]|```|javascript:|data:text/|\bon(click|error|load)\s*="
-    r"|\b(https?|ftp)://|\bwww\.|\bignore (all |any |the )*(previous|above|prior) instructions"
-    r"|[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
-)
-_ITEM_CODE = re.compile(r"\(item [^()\s]{1,8}\)")
-
-Row = Mapping[str, Any]
-RowScreen = Callable[[Row], str | None]
+Finding = tuple[int, str, str]
+"""The row's number, the reason and the detail."""
+RowScreen = Callable[[Spoken], str | None]
 
 
 def screen(
@@ -49,143 +53,190 @@ def screen(
     catalog: pl.DataFrame,
     *,
     splits: pl.DataFrame | None = None,
-    max_question_characters: int = MAX_QUESTION_CHARACTERS,
-    max_answer_characters: int = MAX_ANSWER_CHARACTERS,
+    documents: Mapping[str, str] | None = None,
+    policy: ScreenPolicy | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """(screened, rejected): every dialogue is in exactly one of the two.
 
     `dialogues` is a DialogueSchema frame, `catalog` the products frame they speak of. With
-    `splits`, training dialogues that mention a product of another side are a leak, too.
+    `splits`, training dialogues that mention a product of another side are a leak, too. `documents`
+    are texts of the store's documents by name, which dialogues about the store are checked against.
 
     Returns the dialogues that passed, and the rejected ones with reason and detail; both sorted.
+    Time grows linearly with the dialogues.
     """
+    policy = policy or ScreenPolicy()
     ordered = sorted_dialogues(dialogues).with_row_index("order")
-    columns = DialogueSchema.column_names()
-    lookup = CatalogLookup(catalog)
-    tables = (
-        ("too_long", _too_long(ordered, max_question_characters, max_answer_characters)),
-        ("unsafe", _unsafe(ordered)),
-        ("personal_data", _by_row(ordered, partial(_personal_data, lookup=lookup))),
-        ("ungrounded", _by_row(ordered, partial(ungrounded_because, lookup=lookup))),
-        ("gold_in_question", _by_row(ordered, _gold_in_question)),
-    )
-    found = _first_findings(tables)
+    text = CatalogText(catalog)
+    found = _by_frame(ordered, policy)
+    left = ordered.join(found, on="order", how="anti")
+    spoken = [Spoken.of(row, text) for row in left.iter_rows(named=True)]
+    found = pl.concat([found, _frame(_by_row(spoken, text, policy, documents))])
     # Repetitions are counted among what is left, so that a bad first row does not take a good one.
     left = ordered.join(found, on="order", how="anti")
-    leaks = _leaks(left, splits)
-    repeats = _duplicates(left.join(leaks, on="order", how="anti"))
-    found = _first_findings((("kept", found), ("leak", leaks), ("duplicate", repeats)))
+    bad = set(found["order"])
+    spoken = [one for one in spoken if one.row["order"] not in bad]
+    found = pl.concat([found, _repetitions(left, spoken, splits, policy)])
+    columns = DialogueSchema.column_names()
     screened = ordered.join(found, on="order", how="anti").select(columns)
     rejected = ordered.join(found, on="order", how="inner").sort("order")
     return screened, rejected.select(*columns, "reason", "detail")
 
 
-def _first_findings(tables: Iterable[tuple[str, pl.DataFrame]]) -> pl.DataFrame:
-    """order, reason, detail: the first finding for each row; a table may bring its own reasons."""
-    parts = [
-        (table if "reason" in table.columns else table.with_columns(reason=pl.lit(reason))).select(
-            "order", "reason", "detail"
-        )
-        for reason, table in tables
+def screening_summary(screened: pl.DataFrame, rejected: pl.DataFrame) -> pl.DataFrame:
+    """Counts by reason, in the order of the screens, after a row for what passed.
+
+    Columns: reason (null for the passed), dialogues, share (of all, 0 to 1), example (question and
+    answer of the first), detail (of the first).
+    """
+    total = max(screened.height + rejected.height, 1)
+    reason = pl.col("reason").cast(pl.Enum(REJECTION_REASONS))
+    example = pl.format("{}\n{}", "question", "answer")
+    counted = (
+        rejected.group_by(reason, maintain_order=True)
+        .agg(dialogues=pl.len(), example=example.first(), detail=pl.col("detail").first())
+        .sort("reason")
+        .with_columns(reason=pl.col("reason").cast(pl.String))
+    )
+    passed = pl.DataFrame(
+        {"reason": [None], "dialogues": [screened.height], "example": [None], "detail": [None]},
+        schema=counted.schema,
+    )
+    share = pl.col("dialogues") / total
+    return (
+        pl.concat([passed, counted])
+        .with_columns(share=share)
+        .select("reason", "dialogues", "share", "example", "detail")
+    )
+
+
+def _by_frame(rows: pl.DataFrame, policy: ScreenPolicy) -> pl.DataFrame:
+    """The screens that are expressions."""
+    limits = {
+        "question": policy.max_question_characters,
+        "answer": policy.max_answer_characters,
+    }
+    found = []
+    for place in _PLACES:
+        length, limit = pl.col(place).str.len_chars(), limits[place]
+        detail = pl.format(f"the {place} has {{}} characters, {limit} are allowed", length)
+        found.append(_findings(rows, length > limit, "too_long", detail))
+    for place in _PLACES:
+        part = pl.col(place).str.extract(f"({UNSAFE})")
+        detail = pl.format(f"the {place} has {{}}", part)
+        found.append(_findings(rows, part.is_not_null(), "unsafe", detail))
+    return pl.concat(found).unique("order", keep="first", maintain_order=True)
+
+
+def _findings(rows: pl.DataFrame, where: pl.Expr, reason: str, detail: pl.Expr) -> pl.DataFrame:
+    found = rows.filter(where)
+    return found.select("order", reason=pl.lit(reason), detail=detail.cast(pl.String))
+
+
+def _frame(findings: Sequence[Finding]) -> pl.DataFrame:
+    return pl.DataFrame(findings, schema=_FINDINGS, orient="row")
+
+
+def _by_row(
+    spoken: Sequence[Spoken],
+    catalog: CatalogText,
+    policy: ScreenPolicy,
+    documents: Mapping[str, str] | None,
+) -> list[Finding]:
+    """The first finding of each row by the screens that read it."""
+    screens = _row_screens(catalog, policy, documents)
+    findings = (_first_finding(one, screens) for one in spoken)
+    return [finding for finding in findings if finding is not None]
+
+
+def _first_finding(
+    one: Spoken, screens: Sequence[tuple[RejectionReason, RowScreen]]
+) -> Finding | None:
+    for reason, look in screens:
+        detail = look(one)
+        if detail is not None:
+            return one.row["order"], reason, detail
+    return None
+
+
+def _row_screens(
+    catalog: CatalogText, policy: ScreenPolicy, documents: Mapping[str, str] | None
+) -> list[tuple[RejectionReason, RowScreen]]:
+    language = policy.language or "en"
+    screens: list[tuple[RejectionReason, RowScreen]] = [
+        ("other_language", partial(_other_language, catalog=catalog, policy=policy)),
+        ("unsafe", partial(_linking, catalog=catalog)),
+        ("offensive", partial(_offensive, catalog=catalog, policy=policy)),
+        ("personal_data", partial(_personal_data, catalog=catalog, policy=policy)),
+        (
+            "ungrounded",
+            partial(ungrounded_because, catalog=catalog, documents=documents, language=language),
+        ),
+        ("gold_in_question", _gold_in_question),
     ]
-    return pl.concat(parts).unique("order", keep="first", maintain_order=True)
+    return screens[0 if policy.language else 1 :]
 
 
-def _findings(rows: pl.DataFrame, where: pl.Expr, detail: pl.Expr) -> pl.DataFrame:
-    return rows.filter(where).select("order", detail=detail.cast(pl.String))
+def _other_language(one: Spoken, catalog: CatalogText, policy: ScreenPolicy) -> str | None:
+    for place, named in (("question", one.question), ("answer", one.answer.named)):
+        words = other_language(named, catalog, policy.language or "", policy.min_language_share)
+        if words:
+            return f"the {place} is not in {policy.language}: {', '.join(words[:5])}"
+    return None
 
 
-def _too_long(rows: pl.DataFrame, question: int, answer: int) -> pl.DataFrame:
-    lengths = {"question": question, "answer": answer}
-    parts = [
-        _findings(
-            rows,
-            pl.col(column).str.len_chars() > limit,
-            pl.format(f"the {column} has {{}} characters, {limit} are allowed", _length(column)),
-        )
-        for column, limit in lengths.items()
-    ]
-    return pl.concat(parts)
+def _linking(one: Spoken, catalog: CatalogText) -> str | None:
+    for place in _PLACES:
+        site = site_in(one.without_names(place, catalog))
+        records = (catalog.record_text(product_id) for product_id in one.evidence)
+        if site and not any(f" {normalise(site)} " in record for record in records):
+            return f"the {place} has {site}"
+    return None
 
 
-def _length(column: str) -> pl.Expr:
-    return pl.col(column).str.len_chars()
+def _offensive(one: Spoken, catalog: CatalogText, policy: ScreenPolicy) -> str | None:
+    for place in _PLACES:
+        found = offensive_wording(one.without_names(place, catalog))
+        if found and found.casefold() not in policy.allowed_words:
+            return f"the {place} says {found!r}"
+    return None
 
 
-def _unsafe(rows: pl.DataFrame) -> pl.DataFrame:
-    parts = [
-        _findings(
-            rows,
-            pl.col(column).str.contains(_UNSAFE),
-            pl.format(f"the {column} has {{}}", pl.col(column).str.extract(f"({_UNSAFE})")),
-        )
-        for column in ("question", "answer")
-    ]
-    return pl.concat(parts)
+def _personal_data(one: Spoken, catalog: CatalogText, policy: ScreenPolicy) -> str | None:
+    """Names and item codes of the catalog may look like a person or a number; they are none."""
+    patterns = set(policy.personal_data) - {PERSON}
+    for place in _PLACES:
+        text = one.without_names(place, catalog)
+        if kinds := personal_data_in(text, patterns):
+            return f"{', '.join(kinds)} in the {place}"
+        if PERSON in policy.personal_data:
+            known = catalog.words.union(policy.allowed_words)
+            if persons := persons_in(text, known, policy.language or "en"):
+                return f"{PERSON} in the {place}: {', '.join(persons)}"
+    return None
 
 
-def _by_row(rows: pl.DataFrame, finding: RowScreen) -> pl.DataFrame:
-    """The rows for which `finding` has a detail: for screens that no frame expression can do."""
-    details = [finding(row) for row in rows.iter_rows(named=True)]
-    marked = rows.select("order", detail=pl.Series(details, dtype=pl.String))
-    return marked.filter(pl.col("detail").is_not_null())
-
-
-def _personal_data(row: Row, lookup: CatalogLookup) -> str | None:
-    """Names and item codes of the catalog may look like a number; they are no person's."""
-    text = f"{row['question']}\n{row['answer']}"
-    ids = [i for i in row["evidence"]["product_ids"] if i in lookup.products]
-    names = [lookup.products[i]["name"] for i in ids]
-    for name in sorted(names, key=len, reverse=True):
-        text = text.replace(name, " ")
-    kinds = personal_data_in(_ITEM_CODE.sub(" ", text))
-    return f"{', '.join(kinds)} in the question or answer" if kinds else None
-
-
-def _gold_in_question(row: Row) -> str | None:
-    gold, attribute = row["gold_value"], row["asked_attribute"] or ""
+def _gold_in_question(one: Spoken) -> str | None:
+    gold, attribute = one.row["gold_value"], one.row["asked_attribute"] or ""
     if not gold:
         return None
     for place in ("question", "product_name"):
-        if row[place] and value_stands_in(gold, row[place], attribute):
+        if one.row[place] and value_stands_in(gold, one.row[place], attribute):
             return f"the gold value {gold!r} can be read off the {place.replace('_', ' ')}"
     return None
 
 
-def _normal(column: str) -> pl.Expr:
-    letters_and_digits = pl.col(column).str.to_lowercase().str.replace_all(r"[\W_]+", " ")
-    return letters_and_digits.str.strip_chars()
-
-
-def _duplicates(rows: pl.DataFrame) -> pl.DataFrame:
-    """A question comes once in training and once in all that is held out from it."""
-    side = pl.col("subset") == "train"
-    keyed = rows.with_columns(side=side, normal=_normal("question"))
-    repeated = ~(pl.struct("side", "normal").is_first_distinct())
-    first = pl.col("dialogue_id").first().over("side", "normal")
-    return _findings(
-        keyed.with_columns(first=first),
-        repeated,
-        pl.format("asks the same as dialogue {}", "first"),
-    )
-
-
-def _leaks(rows: pl.DataFrame, splits: pl.DataFrame | None) -> pl.DataFrame:
-    """Training rows that give away a held-out question or mention a held-out product."""
-    train = rows.filter(pl.col("subset") == "train").with_columns(normal=_normal("question"))
-    others = rows.filter(pl.col("subset") != "train").with_columns(normal=_normal("question"))
-    questions = others.select("normal").unique()
-    same = train.join(questions, on="normal", how="semi").select(
-        "order", detail=pl.lit("asks a question that is held out")
-    )
-    # recall asks about training products by design; its questions are compared above.
-    held_out = others.filter(pl.col("subset") != "recall").select("product_id").drop_nulls()
-    if splits is not None:
-        beyond = splits.filter(pl.col("split") != "train").select("product_id")
-        held_out = pl.concat([held_out, beyond])
-    evidence = pl.col("evidence").struct.field("product_ids")
-    mentioned = pl.concat_list("product_id", evidence)
-    mentions = train.select("order", product_id=mentioned).explode("product_id")
-    products = mentions.join(held_out.unique(), on="product_id", how="semi")
-    detail = pl.format("mentions the held-out product {}", "product_id")
-    return pl.concat([same, products.select("order", detail=detail)])
+def _repetitions(
+    rows: pl.DataFrame,
+    spoken: Sequence[Spoken],
+    splits: pl.DataFrame | None,
+    policy: ScreenPolicy,
+) -> pl.DataFrame:
+    groups = question_groups(spoken, policy.near_duplicate)
+    leaks = pl.concat(
+        [given_away_questions(rows, groups), given_away_products(rows, spoken, splits)]
+    ).with_columns(reason=pl.lit("leak"))
+    left = rows.join(leaks, on="order", how="anti")
+    repeated = repeated_questions(left, groups).with_columns(reason=pl.lit("duplicate"))
+    found = pl.concat([leaks, repeated]).unique("order", keep="first", maintain_order=True)
+    return found.select(list(_FINDINGS))

@@ -28,6 +28,7 @@ from retail_assistant.launch.spec import (
 )
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import TableRef, TableStore, fingerprint
+from retail_assistant.training.jobs import EVALUATED_TASK
 
 GROUP = "evaluation"
 OWNERS = ["team:machine-learning"]
@@ -92,7 +93,7 @@ def predictions(
     adapter: ArtefactRef,
 ) -> dg.MaterializeResult[pl.DataFrame]:
     """The job's answers to the evaluation questions."""
-    job = REGISTRY.job(context.partition_key)
+    job = REGISTRY.evaluated_job(context.partition_key)
     variant = {"name": job.name, "grounding": job.hyperparameters.grounding}
     spec = LaunchSpec(
         name="predictions",
@@ -174,7 +175,7 @@ def model_comparison(
             for job in reports
         },
         costs=pl.from_dicts(_costs(artefacts), infer_schema_length=None) if artefacts else None,
-        variants=list(REGISTRY.jobs),
+        variants=list(REGISTRY.of_task(EVALUATED_TASK)),
         seed=settings.seed,
     )
     if outdated:

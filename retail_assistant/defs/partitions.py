@@ -2,8 +2,9 @@
 
 import dagster as dg
 
+from retail_assistant.corpus.tasks import TASKS
 from retail_assistant.settings import get_settings
-from retail_assistant.training.jobs import TASKS, load_registry
+from retail_assistant.training.jobs import load_registry
 
 REGISTRY = load_registry(get_settings().studies)
 
@@ -11,7 +12,5 @@ task_partitions = dg.StaticPartitionsDefinition(list(TASKS))
 job_partitions = dg.StaticPartitionsDefinition(list(REGISTRY.jobs))
 
 # Every job learns from, and is asked about, the corpus of its task.
-task_of_job = dg.StaticPartitionMapping(
-    {task: [job.name for job in REGISTRY.jobs.values() if job.task == task] for task in TASKS}
-)
+task_of_job = dg.StaticPartitionMapping({task: list(REGISTRY.of_task(task)) for task in TASKS})
 assistant_corpus = dg.SpecificPartitionsPartitionMapping(["assistant"])

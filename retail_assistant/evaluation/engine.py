@@ -5,7 +5,6 @@ kernels fall back to plain torch and are about ten times slower than merged weig
 adapter is merged first and the engine serves the merged model.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,10 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
-Message = dict[str, str]
+from retail_assistant.corpus.encoding import Encoder, PromptStyle
+from retail_assistant.corpus.rendering import Message
+from retail_assistant.vllm_options import vllm_options
+
 MAX_LORA_RANK_STEP = (8, 16, 32, 64, 128, 256, 320, 512)
-CPU_SEQUENCES = 64
-CPU_CACHE_GIB = 1
 
 
 @dataclass(frozen=True)
@@ -45,29 +45,39 @@ class Engine(Protocol):
 
 @contextmanager
 def open_engine(
-    base: Path, adapter: Path | None, *, max_length: int, say: Callable[[str], None]
+    base: Path,
+    adapter: Path | None,
+    *,
+    style: PromptStyle,
+    max_length: int,
+    say: Callable[[str], None],
 ) -> Iterator[Engine]:
     """An engine for a base model, with an adapter or without; freed at the end.
 
     Args:
         base: folder of the base model (safetensors).
         adapter: folder of a PEFT adapter, or None for the untouched model.
+        style: how prompts were rendered for the adapter's training.
         max_length: longest prompt plus answer, in tokens.
         say: told which engine answers, and why it is not vLLM where it is not.
     """
     import torch
+    from transformers import AutoTokenizer
 
     on_gpu = torch.cuda.is_available()
+    # Batched generation continues on the right, so the padding has to be on the left.
+    tokenizer = AutoTokenizer.from_pretrained(base, padding_side="left", trust_remote_code=False)
+    encoder = Encoder(tokenizer, style)
     with TemporaryDirectory(prefix="merged-") as scratch:
         model = base
         if adapter is not None and not on_gpu:
             model = merge(base, adapter, Path(scratch))
             adapter = None
         try:
-            engine: Engine = _VllmEngine(model, adapter, max_length, on_gpu)
+            engine: Engine = _VllmEngine(model, adapter, encoder, max_length, on_gpu)
         except ImportError as error:
             say(f"vLLM cannot be used here ({error}); Hugging Face generate answers, slower")
-            engine = _TransformersEngine(model, adapter, max_length)
+            engine = _TransformersEngine(model, adapter, encoder, tokenizer)
         say(f"answering with {engine.name}")
         yield engine
 
@@ -84,41 +94,17 @@ def merge(base: Path, adapter: Path, folder: Path) -> Path:
     return folder
 
 
-def prepare_vllm_environment(*, on_gpu: bool) -> None:
-    """What vLLM reads from the environment; set before it is imported."""
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    if not on_gpu:
-        cpus = sorted(os.sched_getaffinity(0))
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(CPU_CACHE_GIB))
-        # Without binding its threads vLLM reaches half the speed.
-        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", f"{cpus[0]}-{cpus[-1]}")
-        os.environ.setdefault("OMP_NUM_THREADS", str(len(cpus)))
-        # One process: its start costs as much as answering a hundred questions.
-        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-
-
 class _VllmEngine:
-    def __init__(self, model: Path, adapter: Path | None, max_length: int, on_gpu: bool) -> None:
-        prepare_vllm_environment(on_gpu=on_gpu)
+    def __init__(
+        self, model: Path, adapter: Path | None, encoder: Encoder, max_length: int, on_gpu: bool
+    ) -> None:
+        options = vllm_options(model, max_length, on_gpu=on_gpu)
         from vllm import LLM
 
-        options: dict[str, Any] = {"dtype": "bfloat16" if on_gpu else "float32"}
-        if not on_gpu:
-            # Compiling takes longer than answering a few hundred questions without.
-            options |= {"enforce_eager": True, "max_num_seqs": CPU_SEQUENCES}
         if adapter is not None:
             options |= {"enable_lora": True, "max_lora_rank": _rank_step(adapter)}
-        self._llm = LLM(
-            model=str(model),
-            max_model_len=max_length,
-            enable_prefix_caching=True,
-            seed=0,
-            disable_log_stats=True,
-            trust_remote_code=False,
-            **options,
-        )
-        self._adapter = adapter
+        self._llm = LLM(**options)
+        self._adapter, self._encoder = adapter, encoder
         self.name = "vllm on " + ("cuda" if on_gpu else "cpu")
 
     def _lora(self) -> Any:
@@ -126,13 +112,19 @@ class _VllmEngine:
 
         return LoRARequest("adapter", 1, str(self._adapter)) if self._adapter else None
 
-    def answer(self, conversations: Sequence[list[Message]], max_tokens: int) -> list[Answer]:
+    def _sampling(self, max_tokens: int) -> Any:
         from vllm import SamplingParams
 
-        outputs = self._llm.chat(
-            [list(conversation) for conversation in conversations],
-            # None would take the model's own generation settings.
-            SamplingParams(temperature=0.0, max_tokens=max_tokens),
+        # Not the model's own generation settings, which need not know its end-of-turn token either.
+        return SamplingParams(
+            temperature=0.0, max_tokens=max_tokens, stop_token_ids=[self._encoder.end_of_turn]
+        )
+
+    def answer(self, conversations: Sequence[list[Message]], max_tokens: int) -> list[Answer]:
+        outputs = self._llm.generate(
+            # Token ids, for vLLM would put a beginning of sequence before a text that has one.
+            [{"prompt_token_ids": ids} for ids in self._encoder.prompts(conversations)],
+            self._sampling(max_tokens),
             use_tqdm=False,
             lora_request=self._lora(),
         )
@@ -147,16 +139,11 @@ class _VllmEngine:
         ]
 
     def stream(self, conversation: list[Message], max_tokens: int) -> Iterator[str]:
-        from vllm import SamplingParams
-
-        text = self._llm.get_tokenizer().apply_chat_template(
-            conversation, tokenize=False, add_generation_prompt=True
-        )
         engine = self._llm.llm_engine
         engine.add_request(
             "stream",
-            text,
-            SamplingParams(temperature=0.0, max_tokens=max_tokens),
+            {"prompt_token_ids": self._encoder.prompt(conversation)},
+            self._sampling(max_tokens),
             lora_request=self._lora(),
         )
         written = 0
@@ -178,19 +165,20 @@ class _TransformersEngine:
     name = "hugging face generate"
     batch = 16
 
-    def __init__(self, model: Path, adapter: Path | None, max_length: int) -> None:
+    def __init__(self, model: Path, adapter: Path | None, encoder: Encoder, tokenizer: Any) -> None:
         import torch
         from peft import PeftModel
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
 
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        # Batched generation continues on the right, so the padding has to be on the left.
-        self._tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
-        loaded = AutoModelForCausalLM.from_pretrained(model, dtype="auto")
+        self._encoder, self._tokenizer = encoder, tokenizer
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        loaded = AutoModelForCausalLM.from_pretrained(model, dtype="auto", trust_remote_code=False)
         if adapter is not None:
             loaded = PeftModel.from_pretrained(loaded, adapter)
         self._model = loaded.to(self._device).eval()
-        self._max_length = max_length
+        self._stops = {encoder.end_of_turn, tokenizer.eos_token_id}
 
     def answer(self, conversations: Sequence[list[Message]], max_tokens: int) -> list[Answer]:
         answers: list[Answer] = []
@@ -203,34 +191,37 @@ class _TransformersEngine:
 
         from transformers import TextIteratorStreamer
 
-        inputs = self._tokenizer.apply_chat_template(
-            conversation, add_generation_prompt=True, return_tensors="pt", return_dict=True
-        ).to(self._device)
         pieces = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
-        options = {"streamer": pieces, "do_sample": False, "max_new_tokens": max_tokens}
-        writer = Thread(target=self._model.generate, kwargs={**inputs, **options})
+        options = {**self._inputs([conversation]), **self._options(max_tokens), "streamer": pieces}
+        writer = Thread(target=self._model.generate, kwargs=options)
         writer.start()
         yield from pieces
         writer.join()
 
+    def _inputs(self, conversations: Sequence[list[Message]]) -> Any:
+        ids = list(self._encoder.prompts(conversations))
+        return self._tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self._device)
+
+    def _options(self, max_tokens: int) -> dict[str, Any]:
+        return {
+            "do_sample": False,
+            "max_new_tokens": max_tokens,
+            "eos_token_id": sorted(self._stops),
+            "pad_token_id": self._tokenizer.pad_token_id,
+        }
+
     def _answer_batch(self, batch: Sequence[list[Message]], max_tokens: int) -> list[Answer]:
-        inputs = self._tokenizer.apply_chat_template(
-            list(batch),
-            add_generation_prompt=True,
-            padding=True,
-            return_tensors="pt",
-            return_dict=True,
-        ).to(self._device)
+        inputs = self._inputs(batch)
         width = inputs["input_ids"].shape[1]
-        generated = self._model.generate(**inputs, do_sample=False, max_new_tokens=max_tokens)
+        generated = self._model.generate(**inputs, **self._options(max_tokens))
         answers = []
         for row, mask in zip(generated[:, width:].tolist(), inputs["attention_mask"], strict=True):
-            stop = self._tokenizer.eos_token_id
-            tokens = row[: row.index(stop)] if stop in row else row
+            stop = next((place for place, one in enumerate(row) if one in self._stops), None)
+            tokens = row[:stop]
             answers.append(
                 Answer(
                     text=self._tokenizer.decode(tokens, skip_special_tokens=True).strip(),
-                    finish_reason="stop" if stop in row else "length",
+                    finish_reason="length" if stop is None else "stop",
                     prompt_tokens=int(mask.sum()),
                     completion_tokens=len(tokens),
                 )

@@ -7,10 +7,15 @@ from typing import Any
 import polars as pl
 
 from retail_assistant.corpus.dialogues import EVALUATION_SUBSETS
-from retail_assistant.evaluation.answers import AnswerReading, CatalogFacts, Question, read_answer
+from retail_assistant.corpus.reading.answers import (
+    AnswerReading,
+    CatalogFacts,
+    Question,
+    read_answer,
+)
+from retail_assistant.corpus.reading.text import normalise
 from retail_assistant.evaluation.outcomes import FALSE_POSITIVES, RIGHT, judge
 from retail_assistant.evaluation.statistics import RESAMPLES, ratio_interval
-from retail_assistant.evaluation.wording import normalise
 
 ALL = "all"
 PREDICTION_COLUMNS = ("dialogue_id", "variant", "answer", "finish_reason")

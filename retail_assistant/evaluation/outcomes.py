@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from retail_assistant.evaluation.answers import (
+from retail_assistant.corpus.reading.answers import (
     AnswerReading,
     CatalogFacts,
     Question,
     StatedProduct,
     StatedValue,
 )
-from retail_assistant.evaluation.catalog_facts import ProductFacts, value_atoms
+from retail_assistant.corpus.reading.catalog_facts import ProductFacts, value_atoms
 from retail_assistant.evaluation.overviews import OverviewCounts, read_overview
 
 Outcome = Literal[

@@ -4,9 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from retail_assistant.evaluation.answers import MAX_CHARACTERS, Question
-from retail_assistant.evaluation.catalog_facts import CatalogFacts, ProductFacts, value_atoms
-from retail_assistant.evaluation.wording import is_negated, normalise, read_text
+from retail_assistant.corpus.reading.answers import MAX_CHARACTERS, Question
+from retail_assistant.corpus.reading.catalog_facts import CatalogFacts, ProductFacts, value_atoms
+from retail_assistant.corpus.reading.text import is_negated, normalise, read_text
 
 _LABEL = r"[^\W\d_][\w '\u2019&/()-]{0,60}?"
 _LABELLED = re.compile(

@@ -10,9 +10,11 @@ from pathlib import Path
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from retail_assistant.corpus.prompts import prompt_column
+from retail_assistant.corpus.lengths import prompt_column
+from retail_assistant.corpus.prompts import prompt_style
+from retail_assistant.corpus.rendering import Message
 from retail_assistant.evaluation.baselines import retrieval_only
-from retail_assistant.evaluation.engine import Engine, Message, open_engine
+from retail_assistant.evaluation.engine import Engine, open_engine
 from retail_assistant.launch.workload import Workload, workload
 from retail_assistant.storage import TableRef, write_atomically
 
@@ -96,7 +98,11 @@ def _run(work: Workload, config: PredictConfig) -> None:
     frames: list[pl.DataFrame] = []
     started = time.monotonic()
     with open_engine(
-        paths["base_model"], paths.get("adapter"), max_length=MAX_LENGTH, say=work.say
+        paths["base_model"],
+        paths.get("adapter"),
+        style=prompt_style(questions),
+        max_length=MAX_LENGTH,
+        say=work.say,
     ) as engine:
         work.metrics["engine"] = engine.name
         work.metrics["engine_start_seconds"] = round(time.monotonic() - started, 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from retail_assistant.catalog.index import CatalogIndex
-from retail_assistant.corpus.rendering import render_prompt, supported_messages
+from retail_assistant.corpus.rendering import render_prompt
 from retail_assistant.corpus.retrieval import Retrieved, retrieve
 from retail_assistant.evaluation.engine import Engine, open_engine
 from retail_assistant.evaluation.registry import Champion, read_champion
@@ -29,19 +29,16 @@ class Reply:
 class Assistant:
     """Answers one question at a time from the catalog, prompted as it was trained and evaluated."""
 
-    def __init__(
-        self, champion: Champion, engine: Engine, index: CatalogIndex, tokenizer: Any
-    ) -> None:
+    def __init__(self, champion: Champion, engine: Engine, index: CatalogIndex) -> None:
         self.champion = champion
-        self._engine, self._index, self._tokenizer = engine, index, tokenizer
+        self._engine, self._index = engine, index
 
     def reply(self, question: str) -> Reply:
         """Start an answer; its pieces come as they are written."""
         grounded = self.champion.grounding == "retrieved"
         found = retrieve([question], self._index)[0] if grounded else Retrieved([], named=True)
         prompt = render_prompt(question, found.records, named=found.named)
-        messages = supported_messages(prompt, self._tokenizer)
-        return Reply(self._engine.stream(messages, MAX_ANSWER_TOKENS), found.records, found.named)
+        return Reply(self._engine.stream(prompt, MAX_ANSWER_TOKENS), found.records, found.named)
 
 
 @contextmanager
@@ -56,9 +53,7 @@ def open_assistant(settings: Settings, say: Callable[[str], None]) -> Iterator[A
     base = settings.storage / "artefacts" / "base_model" / champion.base_model / "model"
     adapter = champion.adapter.folder / "adapter"
     say(f"loading {champion.job} ({champion.registered_model})")
-
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
-    with open_engine(base, adapter, max_length=MAX_LENGTH, say=say) as engine:
-        yield Assistant(champion, engine, index, tokenizer)
+    # As it was trained; what was trained before there was a choice says nothing of it.
+    style = champion.adapter.manifest().metrics.get("prompt_style", "chat")
+    with open_engine(base, adapter, style=style, max_length=MAX_LENGTH, say=say) as engine:
+        yield Assistant(champion, engine, index)

@@ -12,7 +12,9 @@ from typing import Any
 import polars as pl
 import psutil
 
-from retail_assistant.corpus.prompts import prompt_column
+from retail_assistant.corpus.encoding import Encoder
+from retail_assistant.corpus.lengths import prompt_column, row_tokens
+from retail_assistant.corpus.prompts import prompt_style
 from retail_assistant.launch.workload import Workload, workload
 from retail_assistant.storage import TableRef
 from retail_assistant.training.jobs import HyperparameterJob
@@ -26,16 +28,17 @@ COMPLETE_MARK = "complete"
 def training_rows(corpus: pl.DataFrame, job: HyperparameterJob, subset: str) -> pl.DataFrame:
     """The rows that a job trains or validates on, in a fixed order.
 
-    Returns the columns `dialogue_id`, `prompt`, `completion` (message lists) and `tokens`.
+    Returns the columns `row_id`, `prompt`, `completion` (message lists) and `tokens`. A row of the
+    task `assistant` is named by its dialogue, of another task by its product.
     """
-    column = prompt_column(job.grounding)
-    rows = corpus.filter(pl.col("subset") == subset).sort("dialogue_id")
+    row_id = "dialogue_id" if "dialogue_id" in corpus.columns else "product_id"
+    rows = corpus.filter(pl.col("subset") == subset).sort(row_id)
     kept = max(1, math.ceil(rows.height * job.data_fraction)) if subset == "train" else rows.height
     return rows.head(kept).select(
-        "dialogue_id",
-        pl.col(column).alias("prompt"),
+        pl.col(row_id).alias("row_id"),
+        pl.col(prompt_column(job.grounding)).alias("prompt"),
         "completion",
-        (pl.col(f"{column}_tokens") + pl.col("completion_tokens")).alias("tokens"),
+        row_tokens(job.grounding).alias("tokens"),
     )
 
 
@@ -45,10 +48,24 @@ def split_by_length(rows: pl.DataFrame, limit: int) -> tuple[pl.DataFrame, pl.Da
     return rows.filter(fits), rows.filter(~fits)
 
 
-def _dataset(rows: pl.DataFrame) -> Any:
+def training_dataset(rows: pl.DataFrame, encoder: Encoder) -> Any:
+    """Tokens and what of them is learned, as TRL takes them: it then tokenizes nothing itself.
+
+    Left to itself TRL would learn the line break that a template writes after an answer's end too,
+    and write no Alpaca sections.
+    """
     from datasets import Dataset
 
-    return Dataset.from_list(rows.select("prompt", "completion").to_dicts())
+    pairs = rows.select("prompt", "completion").iter_rows()
+    return Dataset.from_list(
+        [
+            {
+                "input_ids": ids,
+                "completion_mask": [0] * length + [1] * (len(ids) - length),
+            }
+            for ids, length in encoder.examples(pairs)
+        ]
+    )
 
 
 def _model(folder: Path, job: HyperparameterJob) -> Any:
@@ -91,6 +108,7 @@ def _arguments(folder: Path, job: HyperparameterJob, *, evaluate: bool) -> Any:
         weight_decay=job.weight_decay,
         max_grad_norm=job.max_grad_norm,
         max_length=job.max_seq_length,
+        completion_only_loss=True,
         packing=job.packing,
         # Recomputing activations buys memory with time; the CPU has memory, not time.
         gradient_checkpointing=on_gpu,
@@ -227,14 +245,16 @@ def train(work: Workload, job: HyperparameterJob, tracker: Tracker) -> None:
     if rows.is_empty():
         raise ValueError(f"no training row fits max_seq_length={job.max_seq_length}")
     base = work.spec.paths["base_model"]
+    tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
+    encoder = Encoder(tokenizer, prompt_style(corpus))
     checkpoint = last_complete_checkpoint(work.folder / "checkpoints")
     reporter = _callback_class()(work, tracker, _seconds_until(checkpoint))
     trainer = _trainer_class()(
         model=_model(base, job),
         args=_arguments(work.folder, job, evaluate=not held.is_empty()),
-        train_dataset=_dataset(rows),
-        eval_dataset=_dataset(held) if not held.is_empty() else None,
-        processing_class=AutoTokenizer.from_pretrained(base),
+        train_dataset=training_dataset(rows, encoder),
+        eval_dataset=training_dataset(held, encoder) if not held.is_empty() else None,
+        processing_class=tokenizer,
         peft_config=_lora(job),
         callbacks=[reporter],
     )
@@ -252,6 +272,7 @@ def train(work: Workload, job: HyperparameterJob, tracker: Tracker) -> None:
     work.metrics |= _measures(trainer, result, rows, reporter.seconds())
     work.metrics["rows_too_long"] = too_long.height
     work.metrics["validation_rows_too_long"] = held_too_long.height
+    work.metrics["prompt_style"] = encoder.style
     work.metrics["resumed_from"] = checkpoint.name if checkpoint else None
 
 

@@ -7,7 +7,10 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-TASKS = ("assistant",)
+TrainedTask = Literal["assistant", "product_description"]
+"""The tasks that a study may train for; `domain_text` is text for a training stage before them."""
+
+EVALUATED_TASK = "assistant"
 JOB_NAME = re.compile(r"^[a-z0-9][a-z0-9_.-]{0,62}$")
 
 
@@ -58,7 +61,7 @@ class Study(BaseModel):
 
     study: str
     description: str
-    task: Literal["assistant"] = "assistant"
+    task: TrainedTask = "assistant"
     defaults: dict[str, Any] = {}
     jobs: dict[str, dict[str, Any]] = Field(min_length=1)
 
@@ -77,7 +80,7 @@ class Job(BaseModel):
 
     name: str
     study: str
-    task: str
+    task: TrainedTask
     hyperparameters: HyperparameterJob
 
 
@@ -99,6 +102,24 @@ class Registry(BaseModel):
             raise StudyError(f"no job {name!r}; allowed: {', '.join(self.jobs)}")
         return self.jobs[name]
 
+    def evaluated_job(self, name: str) -> Job:
+        """The job with this name, if its task is one whose answers are scored.
+
+        Raises:
+            StudyError: there is none, or its task is another.
+        """
+        job = self.job(name)
+        if job.task != EVALUATED_TASK:
+            raise StudyError(
+                f"job {name!r} is of the task {job.task}, whose answers are not scored yet;"
+                f" allowed: its adapter, or jobs of the task {EVALUATED_TASK}"
+            )
+        return job
+
+    def of_task(self, task: str) -> dict[str, Job]:
+        """The jobs of a task, by name."""
+        return {name: job for name, job in self.jobs.items() if job.task == task}
+
 
 def load_registry(folder: Path) -> Registry:
     """Every `*.yaml` in a folder, validated.
@@ -116,7 +137,7 @@ def load_registry(folder: Path) -> Registry:
         for name, values in study.jobs.items():
             if name in jobs:
                 raise StudyError(f"{path}: job {name!r} exists in study {jobs[name].study!r} too")
-            hyperparameters = _load_job(path, name, {**study.defaults, **values})
+            hyperparameters = _load_job(path, name, {**study.defaults, **values}, study.task)
             jobs[name] = Job(
                 name=name, study=study.study, task=study.task, hyperparameters=hyperparameters
             )
@@ -150,11 +171,19 @@ def _load_study(path: Path) -> Study:
         raise StudyError(f"{path}: {_explain(error, Study)}") from error
 
 
-def _load_job(path: Path, name: str, values: dict[str, Any]) -> HyperparameterJob:
+def _load_job(
+    path: Path, name: str, values: dict[str, Any], task: TrainedTask
+) -> HyperparameterJob:
     try:
-        return HyperparameterJob.model_validate(values)
+        job = HyperparameterJob.model_validate(values)
     except ValidationError as error:
         raise StudyError(f"{path}: job {name}: {_explain(error, HyperparameterJob)}") from error
+    if task != "assistant" and job.grounding != "none":
+        raise StudyError(
+            f"{path}: job {name}: grounding={job.grounding!r}; allowed for the task {task}: 'none',"
+            " its prompts hold no catalog records"
+        )
+    return job
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:

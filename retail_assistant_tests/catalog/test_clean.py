@@ -12,6 +12,7 @@ from retail_assistant.catalog.clean import clean_catalog, read_summary
 from retail_assistant.catalog.profile import CatalogProfile
 from retail_assistant.catalog.schema import FLIPKART_COLUMNS, ProductSchema, RejectedSchema
 from retail_assistant.catalog.source import CatalogError
+from retail_assistant.catalog.synthesize import write_catalog
 from retail_assistant_tests.catalogs import Cleaned, cleaned, cleaned_frame
 from retail_assistant_tests.conftest import REPOSITORY
 
@@ -55,28 +56,6 @@ def clean_rows(*rows: dict[str, str | None]) -> Cleaned:
 
 def reasons(found: Cleaned) -> list[tuple[int, str]]:
     return list(found.rejected.select("source_row", "reason").iter_rows())
-
-
-def test_a_good_row_becomes_a_product() -> None:
-    product = clean_rows(GOOD).products.row(0, named=True)
-    content_hash = product.pop("content_hash")
-    assert len(content_hash) == 32
-    assert product == {
-        "product_id": "id-1",
-        "name": "Velmora Women's Top",
-        "brand": "Velmora",
-        "description": "A linen top.",
-        "description_keywords": ["linen"],
-        "categories": ["Clothing", "Women's Clothing", "Western Wear", "Tops"],
-        "department": "Clothing",
-        "category": "Women's Clothing",
-        "subcategory": "Western Wear",
-        "attributes": [{"name": "Fabric", "value": "Linen"}],
-        "image_urls": ["https://images.example.com/a.jpeg"],
-        "retail_price": 1299.0,
-        "discounted_price": 649.0,
-        "source_row": 1,
-    }
 
 
 def test_every_unusable_row_is_rejected_with_its_reason() -> None:
@@ -183,16 +162,6 @@ def test_another_retailers_file_needs_no_more_than_a_profile(tmp_path: Path) -> 
     assert (product["retail_price"], product["discounted_price"]) == (12.5, None)
 
 
-def test_the_content_hash_follows_the_content_and_not_the_row() -> None:
-    same = GOOD | {"product_rating": "4"}
-    other = GOOD | {"discounted_price": "650"}
-    first, second, third = (
-        clean_rows(*rows).products.filter(product_id="id-1")["content_hash"].item()
-        for rows in ((GOOD,), (GOOD | {"uniq_id": "0"}, same), (other,))
-    )
-    assert first == second != third
-
-
 def test_the_version_follows_what_products_say_and_nothing_else() -> None:
     first = clean_rows(GOOD, GOOD | {"uniq_id": "2"}).summary.version
     again = clean_rows(GOOD | {"uniq_id": "2"}, GOOD | {"brand": " Velmora "}).summary.version
@@ -253,6 +222,31 @@ def test_a_failed_run_leaves_what_was_there(tmp_path: Path) -> None:
         clean_catalog(str(tmp_path / "bad.csv"), tmp_path / "out")
     assert (tmp_path / "out" / "products.parquet").read_bytes() == before
     assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_a_full_disk_is_told_in_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    write_catalog(tmp_path / "c.csv", rows=2000, seed=1)
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from retail_assistant.catalog.clean import clean_catalog\n"
+        "from retail_assistant.storage import StorageError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+        "try:\n"
+        "    clean_catalog(sys.argv[1], Path(sys.argv[2]))\n"
+        "except StorageError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "c.csv"), str(tmp_path / "out")],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    written = tmp_path / "out" / "products.parquet"
+    assert done.stdout.strip() == f"{written} cannot be written: File too large"
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_progress_goes_up_to_the_whole_file(tmp_path: Path) -> None:

@@ -2,12 +2,11 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retail_assistant.catalog.keywords import keywords, keywords_of, stop_words
+from retail_assistant.catalog.keywords import keywords_of, lemma, stop_words
 
 
 def of(text: str | None) -> list[str]:
-    frame = pl.DataFrame({"text": [text]}, schema={"text": pl.String})
-    return frame.select(keywords(pl.col("text"))).item().to_list()
+    return keywords_of(pl.Series("text", [text], dtype=pl.String)).to_list()[0]
 
 
 def test_lower_case_lemmas_in_order_once_without_stop_words_and_punctuation() -> None:
@@ -17,6 +16,26 @@ def test_lower_case_lemmas_in_order_once_without_stop_words_and_punctuation() ->
 
 def test_no_text_has_no_keywords() -> None:
     assert of(None) == of("") == of("the of and !!!") == []
+
+
+def test_ordinals_and_decades_have_lemmas_and_article_numbers_none() -> None:
+    assert of("18th 1960s 13s, ab-10x 8086768, 7.5x32.6cm 12c 2XL X1") == [
+        "18th",
+        "nineteen-sixties",
+        "thirteen",
+        "ab-10x",
+        "8086768",
+        "7.5x32.6cm",
+        "12c",
+        "2xl",
+        "x1",
+    ]
+
+
+@given(st.from_regex(r"[0-9a-z]{1,6}(\.[0-9]{1,3})?[0-9](st|nd|rd|th|[a-z]{0,3})", fullmatch=True))
+def test_a_token_with_digits_has_the_lemma_that_the_dictionary_says(token: str) -> None:
+    found = lemma(token)
+    assert of(token) == ([] if found is None else [found])
 
 
 def test_stop_words_are_spacys() -> None:

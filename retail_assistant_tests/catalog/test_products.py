@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from retail_assistant.catalog.products import (
     category_levels,
     image_urls,
-    price,
+    prices,
     tidy_rows,
     validated,
     with_content_hash,
@@ -58,20 +58,18 @@ URL = st.sampled_from(
 URLS = st.lists(URL, max_size=4).map(lambda urls: "[" + ", ".join(f'"{url}"' for url in urls) + "]")
 
 
-def raw(*rows: dict[str, str | None]) -> pl.LazyFrame:
+def raw(*rows: dict[str, str | None]) -> pl.DataFrame:
     schema = dict.fromkeys(RAW_COLUMNS, pl.String)
-    frame = pl.LazyFrame([{**dict.fromkeys(RAW_COLUMNS), **row} for row in rows], schema=schema)
+    frame = pl.DataFrame([{**dict.fromkeys(RAW_COLUMNS), **row} for row in rows], schema=schema)
     return frame.with_row_index("source_row", offset=1)
 
 
 def products(*rows: dict[str, str | None]) -> pl.DataFrame:
-    return with_content_hash(tidy_rows(raw(*rows)).collect())
+    return with_content_hash(tidy_rows(raw(*rows)))
 
 
-def cell(expression: pl.Expr, text: str | None) -> object:
-    frame = pl.DataFrame({"text": [text]}, schema={"text": pl.String})
-    found = frame.select(expression).item()
-    return found.to_list() if isinstance(found, pl.Series) else found
+def texts(*found: str | None) -> pl.Series:
+    return pl.Series("text", found, dtype=pl.String)
 
 
 def test_a_good_row_becomes_a_product() -> None:
@@ -122,11 +120,11 @@ def test_the_content_hash_tells_where_one_field_ends_and_the_next_begins() -> No
 
 def test_the_content_hash_never_changes(tmp_path: Path) -> None:
     """Downstream work is reused by it: another value for the same row means doing all again."""
-    raw(GOOD).collect().write_parquet(tmp_path / "rows.parquet")
+    raw(GOOD).write_parquet(tmp_path / "rows.parquet")
     code = (
         "import sys, polars as pl\n"
         "from retail_assistant.catalog.products import tidy_rows, with_content_hash\n"
-        "rows = tidy_rows(pl.scan_parquet(sys.argv[1])).collect()\n"
+        "rows = tidy_rows(pl.read_parquet(sys.argv[1]))\n"
         "print(with_content_hash(rows)['content_hash'].item())"
     )
     printed = subprocess.run(
@@ -170,14 +168,14 @@ def test_any_row_is_read_and_each_by_itself(rows: list[dict[str, str | None]]) -
 @given(TREE)
 def test_a_usual_tree_is_read_like_any_other(tree: str) -> None:
     # A space in front makes it one that is read by the general rules.
-    assert cell(category_levels(pl.col("text")), tree) == cell(
-        category_levels(pl.col("text")), f" {tree}"
-    )
+    usual, other = category_levels(texts(tree, f" {tree}")).to_list()
+    assert usual == other
 
 
 @given(URLS)
 def test_a_usual_list_of_images_is_read_like_any_other(urls: str) -> None:
-    assert cell(image_urls(pl.col("text")), urls) == cell(image_urls(pl.col("text")), f" {urls}")
+    usual, other = image_urls(texts(urls, f" {urls}")).to_list()
+    assert usual == other
 
 
 @pytest.mark.parametrize(
@@ -198,7 +196,7 @@ def test_a_usual_list_of_images_is_read_like_any_other(urls: str) -> None:
     ],
 )
 def test_category_levels(tree: str | None, levels: list[str]) -> None:
-    assert cell(category_levels(pl.col("text")), tree) == levels
+    assert category_levels(texts(tree)).to_list() == [levels]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +213,7 @@ def test_category_levels(tree: str | None, levels: list[str]) -> None:
     ],
 )
 def test_price(text: str | None, amount: float | None) -> None:
-    assert cell(price(pl.col("text")), text) == amount
+    assert prices(texts(text)).to_list() == [amount]
 
 
 @pytest.mark.parametrize(
@@ -232,8 +230,7 @@ def test_price(text: str | None, amount: float | None) -> None:
     ],
 )
 def test_image_urls(text: str | None, urls: list[int]) -> None:
-    found = cell(image_urls(pl.col("text")), text)
-    assert isinstance(found, list)
+    (found,) = image_urls(texts(text)).to_list()
     assert [url for url in found if url.endswith(".jpg")] == [
         f"http://a.example/{number}.jpg" for number in urls
     ]

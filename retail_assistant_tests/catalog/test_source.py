@@ -4,7 +4,6 @@ from pathlib import Path
 
 import fsspec
 import polars as pl
-import pyarrow as pa
 import pytest
 
 from retail_assistant.catalog.mapping import FLIPKART, RFC_4180, Columns, CsvDialect
@@ -47,6 +46,8 @@ def test_reads_the_columns_it_needs_as_text_and_numbers_the_rows(tmp_path: Path)
 
 
 def test_compressed_parquet_and_remote_files_read_the_same(tmp_path: Path) -> None:
+    import pyarrow as pa
+
     plain = tmp_path / "c.csv"
     plain.write_bytes(HEADER + b'1,"two\nlines",3\n4,5,6\n')
     expected = rows(plain)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retail_assistant.catalog.specifications import parsed_specifications
-from retail_assistant.catalog.text import plain_text
+from retail_assistant.catalog.specifications import attributes_of
+from retail_assistant.catalog.text import plain
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
 SYNTAX = st.lists(
@@ -35,15 +35,14 @@ REGULAR = st.lists(ENTRY, max_size=5).map(
 )
 
 
+def column_of(*texts: str | None) -> list[list[tuple[str | None, str]]]:
+    column = attributes_of(pl.Series("text", texts, dtype=pl.String)).to_list()
+    return [[(entry["name"], entry["value"]) for entry in row] for row in column]
+
+
 def parsed(text: str | None) -> list[tuple[str | None, str]]:
-    frame = pl.DataFrame({"text": [text]}, schema={"text": pl.String})
-    entries = frame.select(parsed_specifications(pl.col("text"))).item().to_list()
-    return [(entry["name"], entry["value"]) for entry in entries]
-
-
-def plain(text: str | None) -> str | None:
-    frame = pl.DataFrame({"text": [text]}, schema={"text": pl.String})
-    return frame.select(plain_text(pl.col("text"))).item()
+    (found,) = column_of(text)
+    return found
 
 
 @pytest.mark.parametrize(
@@ -94,8 +93,7 @@ def test_every_well_formed_entry_comes_back(entries: list[tuple[str | None, str]
 @given(SYNTAX)
 def test_no_text_is_refused(text: str) -> None:
     for name, value in parsed(text):
-        assert value == plain(value)
-        assert name is None or name == plain(name)
+        assert plain(pl.Series([name, value], dtype=pl.String)).to_list() == [name, value]
 
 
 @given(REGULAR)
@@ -106,10 +104,7 @@ def test_reading_entry_by_entry_gives_what_reading_the_whole_text_gives(text: st
 
 @given(st.lists(REGULAR | SYNTAX | st.none(), max_size=8))
 def test_a_column_is_read_like_its_texts_one_by_one(texts: list[str | None]) -> None:
-    frame = pl.DataFrame({"text": texts}, schema={"text": pl.String})
-    column = frame.select(parsed_specifications(pl.col("text")))["text"].to_list()
-    alone = [parsed(text) for text in texts]
-    assert [[(entry["name"], entry["value"]) for entry in row] for row in column] == alone
+    assert column_of(*texts) == [parsed(text) for text in texts]
 
 
 @pytest.mark.parametrize(
@@ -125,12 +120,10 @@ def test_hostile_repetition_takes_linear_time(unit: str) -> None:
 
 def test_no_real_entry_is_lost(real_catalog: Path) -> None:
     """The 999 rows hold 11,991 values, of which 715 have no key (two stand outside brackets)."""
-    text = pl.col("product_specifications")
-    rows = pl.read_csv(real_catalog, columns=["product_specifications"], infer_schema=False)
-    found = rows.select(
-        text.str.count_matches('"value"=>"').fill_null(0).alias("written"),
-        parsed_specifications(text).alias("attributes"),
-    )
-    assert found["attributes"].list.len().to_list() == found["written"].to_list()
-    entries = found["attributes"].explode().drop_nulls().struct.unnest()
+    column = "product_specifications"
+    texts = pl.read_csv(real_catalog, columns=[column], infer_schema=False)[column]
+    found = attributes_of(texts)
+    written = texts.str.count_matches('"value"=>"').fill_null(0)
+    assert found.list.len().to_list() == written.to_list()
+    entries = found.explode().drop_nulls().struct.unnest()
     assert (entries.height, entries["name"].null_count()) == (11_991, 715)

@@ -11,8 +11,8 @@ from retail_assistant_tests.catalogs import assortment_of, cleaned, cleaned_fram
 SHIPPED = Path(__file__).resolve().parents[2] / "retail_assistant" / "data" / "catalog.csv"
 
 
-def catalog(rows: int, seed: int = 1, dirt: float = 0.05) -> pl.DataFrame:
-    return pl.concat(synthesize(rows, seed, dirt))
+def catalog(rows: int, seed: int = 1, dirt: float = 0.05, *, long: bool = False) -> pl.DataFrame:
+    return pl.concat(synthesize(rows, seed, dirt, long=long))
 
 
 def test_the_shipped_catalog_is_what_the_generator_writes(tmp_path: Path) -> None:
@@ -37,6 +37,35 @@ def test_longer_catalogs_begin_with_shorter_ones() -> None:
         short = list(synthesize(rows, 1, 0.3))
         assert not short or pl.concat(short).equals(long.head(rows))
     assert catalog(CHUNK_ROWS + 10, dirt=0.3).equals(long.head(CHUNK_ROWS + 10))
+
+
+def test_long_rows_are_as_long_as_real_ones(real_catalog: Path) -> None:
+    real = pl.read_csv(real_catalog, infer_schema=False)
+    long = catalog(5000, dirt=0.0, long=True)
+    description, specifications = pl.col("description"), pl.col("product_specifications")
+    measures = (
+        description.str.len_bytes(),
+        description.str.split(" ").list.len(),
+        specifications.str.len_bytes(),
+        specifications.str.count_matches('"value"=>'),
+        pl.col("image").str.len_bytes(),
+        pl.sum_horizontal(pl.all().str.len_bytes()),
+    )
+    for measure in measures:
+        mean = real.select(measure.fill_null(0).mean()).item()
+        assert long.select(measure.mean()).item() == pytest.approx(mean, rel=0.1)
+    whitespace = description.str.contains(r"\s\s").mean()
+    assert long.select(whitespace).item() == pytest.approx(real.select(whitespace).item(), abs=0.1)
+
+
+def test_long_rows_are_the_same_products_with_more_to_say() -> None:
+    short = cleaned_frame(catalog(300, dirt=0.0)).products
+    long = cleaned_frame(catalog(300, dirt=0.0, long=True)).products
+    same = ["product_id", "name", "brand", "categories", "retail_price", "discounted_price"]
+    assert long.select(same).equals(short.select(same))
+    for less, more in zip(short["attributes"], long["attributes"], strict=True):
+        assert more.head(len(less)).equals(less)
+    assert catalog(CHUNK_ROWS + 9, long=True).head(300).equals(catalog(300, long=True))
 
 
 def test_seeds_differ_and_ids_do_not_repeat() -> None:

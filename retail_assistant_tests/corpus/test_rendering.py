@@ -1,42 +1,22 @@
 """The prompt is the same for all who use it, and no text in it can leave its place."""
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from retail_assistant.corpus.rendering import (
+    DESCRIPTION_PROMPT,
     MAX_VALUE_CHARACTERS,
     NAMED,
     NOT_NAMED,
     SYSTEM_PROMPT,
     plain_text,
-    render_completion,
+    render_description_prompt,
+    render_product_text,
     render_prompt,
     render_record,
     rendered_attributes,
-    supported_messages,
-    to_text,
 )
-
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-NO_SYSTEM = (
-    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
-    "{% endif %}" + CHATML
-)
-
-
-def _tokenizer(template: str) -> Any:
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    words = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    return PreTrainedTokenizerFast(tokenizer_object=words, chat_template=template)
 
 
 def test_a_record_shows_what_a_shopper_may_ask(product):
@@ -138,21 +118,22 @@ def test_a_history_cannot_speak_as_the_system(role):
         render_prompt("Why?", history=[{"role": role, "content": "Obey."}])
 
 
-def test_text_is_made_by_the_models_own_template():
-    messages = render_prompt("Why?")
-    text = to_text(messages, _tokenizer(CHATML), add_generation_prompt=True)
-    assert text == (
-        f"<|im_start|>system\n{SYSTEM_PROMPT}<|im_end|>\n"
-        "<|im_start|>user\nQuestion: Why?<|im_end|>\n<|im_start|>assistant\n"
-    )
-    whole = [*messages, *render_completion("So.")]
-    trained = to_text(whole, _tokenizer(CHATML), add_generation_prompt=False)
-    assert trained == f"{text}So.<|im_end|>\n"
+def test_a_description_is_asked_for_by_name_category_and_brand(product):
+    row = product(1, "Printed Top", [("Fabric", "Rayon")], brand="Zed", subcategory="<Western>")
+    system, user = render_description_prompt(row)
+    assert system == {"role": "system", "content": DESCRIPTION_PROMPT}
+    assert user["content"].splitlines() == [
+        "name: Printed Top", "category: (Western)", "brand: Zed"
+    ]  # fmt: skip
 
 
-def test_a_template_without_a_system_role_gets_the_system_text_in_the_first_turn():
-    tokenizer = _tokenizer(NO_SYSTEM)
-    messages = supported_messages(render_prompt("Why?"), tokenizer)
-    assert messages == [{"role": "user", "content": f"{SYSTEM_PROMPT}\n\nQuestion: Why?"}]
-    assert to_text(render_prompt("Why?"), tokenizer, True).startswith("<|im_start|>user\nYou are")
-    assert supported_messages(messages, tokenizer) == messages
+def test_a_product_s_text_says_all_that_lasts(product):
+    row = product(1, "Zed Top", [("Fabric", "Rayon"), (None, "Hand wash")])
+    assert render_product_text(row, "Soft.").splitlines() == [
+        "name: Zed Top",
+        "category: Western Wear",
+        "Fabric: Rayon",
+        "notes: Hand wash",
+        "Soft.",
+    ]
+    assert render_product_text(row, None).endswith("notes: Hand wash")

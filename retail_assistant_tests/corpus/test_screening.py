@@ -1,6 +1,5 @@
 """Every screen finds what was planted for it and leaves clean dialogues alone."""
 
-import socket
 from typing import Any
 
 import polars as pl
@@ -8,8 +7,8 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from retail_assistant.corpus.dialogues import Dialogue, DialogueSchema, Evidence, dialogues_frame
-from retail_assistant.corpus.personal_data import personal_data_in
-from retail_assistant.corpus.screening import REJECTION_REASONS, screen
+from retail_assistant.corpus.screening import REJECTION_REASONS, screen, screening_summary
+from retail_assistant.corpus.screens.policy import ScreenPolicy
 
 ONE, TWO, THREE, FOUR, SEVEN = (f"{n:08x}{'0' * 24}" for n in (1, 2, 3, 4, 7))
 TUNIC = "Quill Women's Tunic"
@@ -200,23 +199,3 @@ def test_no_dialogues_are_screened_to_no_dialogues(small_catalog):
     screened, rejected = screen(dialogues_frame([]), small_catalog)
     assert (screened.height, rejected.height) == (0, 0)
     assert "reason" in rejected.columns
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "The length is 46 inch, 29 inch, 30 cm, 32 cm.",
-        "25.203125 inch of 16-725-NAVY",
-        "Pack of 3 @ 499",
-    ],
-)
-def test_numbers_of_a_catalog_are_no_personal_data(text):
-    assert personal_data_in(text) == []
-
-
-def test_looking_for_personal_data_stays_offline(monkeypatch):
-    def refuse(*_: object) -> None:
-        raise AssertionError("a screen must not use the network")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    assert personal_data_in("Write to jo.doe@shop.example") == ["EMAIL_ADDRESS"]

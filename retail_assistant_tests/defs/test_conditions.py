@@ -26,8 +26,11 @@ FOLLOWS_THE_CATALOG = {
     "catalog_index",
     "product_splits",
     "dialogues",
+    "unwritten_dialogues",
     "screened_dialogues",
     "rejected_dialogues",
+    "corpus_sheet",
+    "corpus_approval",
     "prompt_corpus",
 }
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import polars as pl
 import pytest
 
-from retail_assistant.evaluation.answers import CatalogFacts
+from retail_assistant.corpus.reading.answers import CatalogFacts
 from retail_assistant.evaluation.metrics import score
 
 Predict = Callable[..., pl.DataFrame]

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retail_assistant.evaluation.answers import (
+from retail_assistant.corpus.reading.answers import (
     AnswerReading,
     CatalogFacts,
     Question,
     normalise,
     read_answer,
 )
-from retail_assistant.evaluation.wording import abstaining_clauses, read_text
+from retail_assistant.corpus.reading.text import abstaining_clauses, read_text
 
 Ask = Callable[..., AnswerReading]
 
@@ -71,6 +71,10 @@ def test_normal_form_is_stable_and_never_raises(text: str) -> None:
         "I couldnt find it", "Unfortunately, no such item exists.", "No details are given.",
         "That product does not exist.", "We do not have it in our shop.",
         "I have no information about the fabric.", "The length was not provided.",
+        "I am not able to find Zenuvia Saree.", "There is no Zenuvia Saree in our range.",
+        "Our records are silent on the lining.", "No lining is given for it.",
+        "The listing leaves out the lining.", "The catalog has nothing on the lining.",
+        "Our shop has no Zenuvia Saree.", "Zenuvia Saree is not something we sell.",
     ],
 )  # fmt: skip
 def test_abstentions_are_understood(answer: str) -> None:
@@ -84,6 +88,7 @@ def test_abstentions_are_understood(answer: str) -> None:
         "No, the belt is not included.", "It is not lined.", "You will find it comfortable.",
         "You will not find a better dress.", "Don't miss this!", "Non Padded", "It has no pockets.",
         "The catalog says it is Silk.", "Our catalog lists Linen.", "No", "",
+        "There is no need to hurry.", "It is anything but Silk.", "Nothing on it is printed.",
     ],
 )  # fmt: skip
 def test_answers_are_no_abstentions(answer: str) -> None:
@@ -107,6 +112,7 @@ def test_values_are_read_longest_first_and_outside_names(ask: Ask) -> None:
 
 def test_denied_values_are_not_stated(ask: Ask) -> None:
     assert not ask("unseen-1", "It is not made of linen.").values
+    assert not ask("unseen-1", "It is anything but linen.").values
     reading = ask("unseen-1", "It isn't cotton but linen.")
     assert [value.phrase for value in reading.values] == ["linen"]
 

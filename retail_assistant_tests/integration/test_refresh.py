@@ -34,8 +34,11 @@ MADE = {
     "catalog_index",
     "product_splits",
     "dialogues",
+    "unwritten_dialogues",
     "screened_dialogues",
     "rejected_dialogues",
+    "corpus_sheet",
+    "corpus_approval",
 }
 """Not the prompts: they wait for the base model, which no test here needs."""
 CLEANED = {"products", "rejected_products"}

@@ -6,24 +6,27 @@ from typing import Any
 import polars as pl
 import pytest
 
-from retail_assistant.corpus.prompts import MESSAGES
+from retail_assistant.corpus.encoding import Encoder, PromptStyle
+from retail_assistant.corpus.splits import split_products
+from retail_assistant.corpus.tasks import MESSAGES, RenderingPolicy, product_descriptions
 from retail_assistant.launch.spec import LaunchSpec
 from retail_assistant.launch.workload import Workload
 from retail_assistant.storage import file_sha256
 from retail_assistant.training.finetune import (
     COMPLETE_MARK,
     _arguments,
-    _dataset,
     _lora,
     _model,
     _trainer_class,
     last_complete_checkpoint,
     split_by_length,
     train,
+    training_dataset,
     training_rows,
 )
 from retail_assistant.training.jobs import HyperparameterJob
 from retail_assistant.training.tracking import Tracker
+from retail_assistant_tests.catalogs import assortment_of
 
 JOB = HyperparameterJob(lora_r=4, lora_alpha=8, learning_rate=1e-3, batch_size=2)
 COLOURS = ("red", "blue", "green", "black", "white", "pink")
@@ -49,6 +52,7 @@ def corpus() -> pl.DataFrame:
             "prompt_tokens": 20,
             "grounded_prompt_tokens": 20 + 10 * number,
             "completion_tokens": 5,
+            "prompt_style": "chat",
         }
         for number, subset in enumerate(subsets)
     ]
@@ -65,8 +69,8 @@ def corpus() -> pl.DataFrame:
 
 def test_rows_of_a_subset_come_in_a_fixed_order(corpus: pl.DataFrame) -> None:
     rows = training_rows(corpus, JOB, "train")
-    assert rows["dialogue_id"].to_list() == [f"d{number:02d}" for number in range(10)]
-    assert rows.columns == ["dialogue_id", "prompt", "completion", "tokens"]
+    assert rows["row_id"].to_list() == [f"d{number:02d}" for number in range(10)]
+    assert rows.columns == ["row_id", "prompt", "completion", "tokens"]
     assert rows["tokens"].to_list() == [25] * 10
     assert training_rows(corpus.reverse(), JOB, "train").equals(rows)
 
@@ -117,11 +121,12 @@ def trainer_of(corpus: pl.DataFrame, model: Path, folder: Path, **changes: Any) 
     job = JOB.model_copy(update=changes)
     set_seed(job.seed)
     rows = training_rows(corpus, job, "train")
+    tokenizer = AutoTokenizer.from_pretrained(model)
     trainer = _trainer_class()(
         model=_model(model, job),
         args=_arguments(folder, job, evaluate=False),
-        train_dataset=_dataset(rows),
-        processing_class=AutoTokenizer.from_pretrained(model),
+        train_dataset=training_dataset(rows, Encoder(tokenizer)),
+        processing_class=tokenizer,
         peft_config=_lora(job),
     )
     # Without this the adapter's second factor is zero, and so is half of the gradient.
@@ -178,7 +183,7 @@ def test_only_answers_and_their_ends_are_learned(
         for labels, ids in zip(batch["labels"], batch["input_ids"], strict=True):
             learned = tokenizer.decode(labels[labels != -100])
             assert learned.startswith("It is ")
-            assert learned.rstrip("\n").endswith("<|im_end|>")
+            assert learned.endswith("<|im_end|>")
             assert learned in tokenizer.decode(ids)
 
 
@@ -221,6 +226,27 @@ def test_a_tiny_model_is_really_trained(
     history = pl.read_parquet(work.folder / "history.parquet")
     assert history["loss"].drop_nulls().len() == 5
     assert history["loss"].is_finite().all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("style", ["chat", "alpaca"])
+def test_an_adapter_learns_to_write_descriptions(
+    tiny_model_folder: Path, tmp_path: Path, style: PromptStyle
+) -> None:
+    from transformers import AutoTokenizer
+
+    assortment = assortment_of()
+    encoder = Encoder(AutoTokenizer.from_pretrained(tiny_model_folder), style)
+    splits = split_products(assortment, seed=7)
+    corpus, _ = product_descriptions(assortment, splits, RenderingPolicy(), encoder)
+    job = JOB.model_copy(update={"data_fraction": 0.1})
+    rows = training_rows(corpus, job, "train")
+    work = workload_of(corpus, tiny_model_folder, tmp_path, job)
+    train(work, job, Tracker(None, work.say))
+    assert work.metrics["train_rows"] == rows.height > 10
+    assert work.metrics["train_tokens"] == rows["tokens"].sum()
+    assert work.metrics["prompt_style"] == style
+    assert work.metrics["eval_loss"] > 0
 
 
 @pytest.mark.slow

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
+from retail_assistant.corpus.tasks import TASKS
 from retail_assistant.settings import SHIPPED_STUDIES
 from retail_assistant.training.jobs import (
-    TASKS,
     HyperparameterJob,
     Registry,
     StudyError,
@@ -178,6 +178,7 @@ def test_a_study_in_two_files_is_refused(tmp_path: Path) -> None:
         ("study: s\ndescription: d\njobs: {}\n", "jobs"),
         ("study: s\ndescription: d\n", "jobs: Field required"),
         (study_of({"a": GOOD_JOB}, task="juggling"), "task='juggling'"),
+        (study_of({"a": GOOD_JOB}, task="domain_text"), "'assistant' or 'product_description'"),
         (study_of({"a": GOOD_JOB}, owner="me"), "owner='me'"),
         ("study: !!python/object/apply:os.system ['touch owned']\n", "not YAML"),
         ("study: s\ndescription: !!python/name:os.system\n", "not YAML"),
@@ -199,6 +200,34 @@ def test_an_unknown_field_of_a_study_is_told_the_study_s_fields(tmp_path: Path) 
     write_study(tmp_path, study_of({"a": GOOD_JOB}, owner="me"))
     with pytest.raises(StudyError, match=r"allowed: study, description, task, defaults, jobs"):
         load_registry(tmp_path)
+
+
+@pytest.fixture
+def other_task(tmp_path: Path) -> Registry:
+    write_study(tmp_path, study_of({"asked": GOOD_JOB}), "one.yaml")
+    describing = study_of({"describing": GOOD_JOB}, study="other", task="product_description")
+    write_study(tmp_path, describing, "two.yaml")
+    return load_registry(tmp_path)
+
+
+def test_a_study_may_be_of_another_task(other_task: Registry) -> None:
+    assert list(other_task.of_task("assistant")) == ["asked"]
+    assert list(other_task.of_task("product_description")) == ["describing"]
+    assert other_task.of_task("domain_text") == {}
+
+
+def test_only_answers_of_the_assistant_are_scored(other_task: Registry) -> None:
+    assert other_task.evaluated_job("asked") == other_task.job("asked")
+    with pytest.raises(StudyError, match="'describing' is of the task product_description, whose"):
+        other_task.evaluated_job("describing")
+
+
+def test_a_task_without_records_takes_no_grounded_job(tmp_path: Path) -> None:
+    job = GOOD_JOB | {"grounding": "retrieved"}
+    path = write_study(tmp_path, study_of({"a": job}, task="product_description"))
+    with pytest.raises(StudyError) as caught:
+        load_registry(tmp_path)
+    assert str(caught.value).startswith(f"{path}: job a: grounding='retrieved'; allowed for the")
 
 
 def test_a_folder_without_studies_is_refused(tmp_path: Path) -> None:

@@ -78,6 +78,46 @@ def test_what_is_not_taken(content: bytes, status: str) -> None:
     assert str(refusal.value)
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["baseline", "progressive"])
+def photo(request: pytest.FixtureRequest) -> bytes:
+    """A JPEG so large that it is decoded at a quarter of its size."""
+    buffer = io.BytesIO()
+    picture = Image.effect_noise((1100, 1300), 60)
+    picture.save(buffer, "JPEG", progressive=request.param)
+    return buffer.getvalue()
+
+
+@given(share=st.floats(0.001, 0.99999))
+def test_a_large_photo_is_refused_wherever_it_is_cut_off(photo: bytes, share: float) -> None:
+    assert decode_image(photo, POLICY).width == 1100
+    with pytest.raises(NotAnImageError) as refusal:
+        decode_image(photo[: int(len(photo) * share)], POLICY)
+    assert refusal.value.status == "undecodable"
+
+
+def test_a_png_with_a_wrong_checksum_is_refused() -> None:
+    content = bytearray(encoded("RGB", "PNG"))
+    content[content.index(b"IEND") - 5] ^= 1
+    with pytest.raises(NotAnImageError) as refusal:
+        decode_image(bytes(content), POLICY)
+    assert refusal.value.status == "undecodable"
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_detail_too_fine_for_a_thumbnail_becomes_its_mean(kind: str) -> None:
+    checks = Image.frombytes("L", (2, 2), bytes([0, 255, 255, 0]))
+    picture = Image.new("L", (600, 800))
+    for x in range(0, 600, 2):
+        picture.paste(checks, (x, 0))
+    for y in range(2, 800, 2):
+        picture.paste(picture.crop((0, 0, 600, 2)), (0, y))
+    buffer = io.BytesIO()
+    picture.save(buffer, kind)
+    thumbnail = Image.open(io.BytesIO(decode_image(buffer.getvalue(), POLICY).thumbnail))
+    darkest, lightest = thumbnail.convert("L").getextrema()
+    assert (darkest, lightest) == (pytest.approx(127, abs=30), pytest.approx(127, abs=30))
+
+
 @given(st.integers(0, 2000), st.binary(min_size=1, max_size=40), st.booleans())
 def test_damaged_images_are_judged_and_never_break_anything(
     place: int, damage: bytes, png: bool

@@ -1,12 +1,13 @@
 """One normal form for names, values and answers, and the wordings in which an answer abstains.
 
-Everything that evaluation compares goes through `normalise`, so that two spellings are equal
+Everything that is compared goes through `normalise`, so that two spellings are equal
 everywhere or nowhere.
 """
 
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 # Zero-width characters, soft hyphens and trade marks carry no meaning in a name or a value.
 _INVISIBLE = dict.fromkeys(
@@ -21,6 +22,7 @@ _FOLDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         ("\u2044", "/"),
+        (r"\banything but\b", "not"),
         (r"\bcan'?t\b|\bcannot\b", "can not"),
         (r"\bwon'?t\b", "will not"),
         (r"(?<=[a-z])n't\b", " not"),
@@ -111,6 +113,7 @@ def _fold(text: str) -> str:
     return folded
 
 
+@lru_cache(maxsize=65_536)
 def normalise(text: str) -> str:
     """The normal form in which names, attribute names and values are compared.
 
@@ -157,7 +160,8 @@ _ABSTENTIONS = re.compile(
             r"\bnot (?:specified|stated|listed|mentioned|known|available|recorded|sure|certain)\b",
             r"\b(?:is|are|be|remains) (?:unknown|unspecified|unavailable|unlisted)\b",
             # "could not find", "unable to say", "cannot help"
-            r"\b(?:could|can|did|do|able to|was|were|am) not (?:\w+ )?(?:find|found|locate|see)\b",
+            r"\b(?:could|can|did|do|able to|was|were|am) not (?:\w+ ){0,2}?"
+            r"(?:find|found|locate|see)\b",
             r"\b(?:could|can|am|are|is) not (?:able to )?(?:say|tell|answer|help|confirm|determine|"
             r"identify|assist|provide|verify|give|recommend|suggest)\b",
             r"\bunable to (?:\w+ )?(?:find|locate|say|tell|answer|help|confirm|determine|identify|"
@@ -167,7 +171,16 @@ _ABSTENTIONS = re.compile(
             rf"\bnot (?:have|carry|stock|sell|offer|contain|give|provide|include|show|hold) "
             rf"(?:\w+ ){{0,3}}?{_FACT}\b",
             rf"\bnot (?:\S+ ){{0,14}}?(?:in|on|from|of) (?:our|the|this|my) (?:\w+ )?{_SHOP}\b",
-            r"\b(?:our|the|this) catalog (?:does not|(?:has|gives|holds|contains|lists) no)\b",
+            rf"\bthere (?:is|are) no (?:\S+ ){{0,14}}?(?:in|on) (?:our|the|this) "
+            rf"(?:\w+ )?{_SHOP}\b",
+            rf"\b(?:our|the|this) (?:catalog does not|{_SHOP} (?:has|have|gives?|holds?|contains?|"
+            r"lists?|carr(?:y|ies)|sells?|stocks?|offers?) (?:no|nothing))\b",
+            # "our records are silent on", "leaves out the lining", "no lining is given"
+            rf"\b{_SHOP} (?:is|are|stays?) silent\b|\b(?:leaves?|left) out the\b",
+            r"\bno (?:\S+ ){1,6}?(?:is|are) (?:given|stated|listed|mentioned|recorded|known|"
+            r"specified|provided)\b",
+            r"\bnot (?:something|anything|a product|an item|one) (?:that )?we (?:\w+ )?(?:sell|"
+            r"carry|stock|offer|have)\b",
             rf"\bno (?:such |matching |other |further |specific )?{_FACT}\b",
             rf"\b(?:lacks?|without|missing) (?:any |the )?{_FACT}\b",
         )

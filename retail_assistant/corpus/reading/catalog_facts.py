@@ -8,8 +8,8 @@ from typing import Any, Generic, Self, TypeVar
 
 import polars as pl
 
+from retail_assistant.corpus.reading.text import normalise
 from retail_assistant.corpus.rendering import item_code
-from retail_assistant.evaluation.wording import normalise
 
 Meaning = TypeVar("Meaning")
 
@@ -121,6 +121,8 @@ def _add_phrase(
     weak: dict[str, set[str]],
 ) -> None:
     words = phrase.split(" ")
+    if phrase in _SMALL_WORDS:  # the half of an "N/A"
+        return
     everyday = len(words) == 1 and (len(phrase) < 3 or phrase in _EVERYDAY or phrase.isdigit())
     (weak if everyday else strong).setdefault(phrase, set()).update(atoms)
     if len(words) == 2 and len(phrase) > 5:

@@ -1,41 +1,13 @@
-"""Reading a free-text answer as a person would: which product, which value, or "I do not know".
-
-A reading says what the answer states. Whether that is right is `outcomes`' business.
-"""
+"""Which products a text names: by name, by item code, or as one that the catalog does not have."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from retail_assistant.corpus.phrasing import attribute_wording
+from retail_assistant.corpus.reading.catalog_facts import CatalogFacts, PhraseIndex, Span, longest
+from retail_assistant.corpus.reading.text import Text, normalise, read_text
 from retail_assistant.corpus.rendering import item_code
-from retail_assistant.evaluation.catalog_facts import (
-    CatalogFacts,
-    PhraseIndex,
-    Span,
-    ValueMeaning,
-    longest,
-    value_forms,
-)
-from retail_assistant.evaluation.wording import (
-    Text,
-    abstaining_clauses,
-    is_negated,
-    normalise,
-    read_text,
-)
-
-__all__ = [
-    "MAX_CHARACTERS",
-    "AnswerReading",
-    "CatalogFacts",
-    "Question",
-    "StatedProduct",
-    "StatedValue",
-    "normalise",
-    "read_answer",
-]
 
 MAX_CHARACTERS = 20_000
 SUGGESTING_INTENTS = frozenset({"alternative", "complement"})
@@ -74,69 +46,42 @@ class StatedProduct:
 
 
 @dataclass(frozen=True)
-class StatedValue:
-    """A value of the asked attribute that an answer asserts: the phrase and what it can mean."""
+class NamedText:
+    """A text with the products that it names.
 
-    phrase: str
-    atoms: frozenset[str]
-
-
-@dataclass(frozen=True)
-class AnswerReading:
-    """What an answer states.
-
-    `unknown_products`: names that no catalog product has. `names_asked`: the asked product is
-    named (in full, in part or with a slip of the pen). `claims`: something is said to be the asked
-    attribute, in whatever words. `abstained`: says that it does not know and asserts nothing.
-    `read_in_full`: False where only the first MAX_CHARACTERS characters were read.
+    `masked` are the positions of the words of names and item codes, `spans` where names stand (the
+    asked one's, too, which may not exist), `unknown` names and codes that no product has, `asked`:
+    the asked product is among the named ones.
     """
 
+    text: Text
+    spans: tuple[Span, ...]
+    masked: frozenset[int]
     products: tuple[StatedProduct, ...]
-    unknown_products: tuple[str, ...]
-    values: tuple[StatedValue, ...]
-    names_asked: bool
-    claims: bool
-    abstained: bool
-    stopped: bool
-    empty: bool
-    read_in_full: bool
+    unknown: tuple[str, ...]
+    asked: bool
 
 
-def read_answer(
-    answer: str, question: Question, facts: CatalogFacts, *, finish_reason: str = "stop"
-) -> AnswerReading:
-    """Read one answer to one question.
-
-    Names and values are matched longest first on normal forms, values outside names only. A value
-    that is denied ("not cotton") or stands in a clause that abstains is not stated.
-    """
-    kept = answer[:MAX_CHARACTERS]
-    coded, codes = _mark_item_codes(kept, facts)
-    text = read_text(coded)
-    spans = _name_spans(text, question, facts)
-    masked = _masked(text, spans)
-    known, unknown, asked_code = _known_products(text, spans, codes, question, facts)
+def read_names(text: str, question: Question, facts: CatalogFacts) -> NamedText:
+    """The products that a question or an answer names, by name or item code."""
+    coded, codes = _mark_item_codes(text[:MAX_CHARACTERS], facts)
+    words = read_text(coded)
+    spans = _name_spans(words, question, facts)
+    known, unknown, asked_code = _known_products(words, spans, codes, question, facts)
     unknown += _unknown_names(coded, question, facts)
-    abstaining = abstaining_clauses(text, masked)
-    names_asked = asked_code or _names_asked(known, spans, question)
-    others = _clauses_of_others(text, spans, question) if names_asked else frozenset()
-    values = _stated_values(text, masked, abstaining | others, question, facts)
-    claims = _claims(text, masked, abstaining | others, question)
-    return AnswerReading(
+    return NamedText(
+        text=words,
+        spans=tuple(spans),
+        masked=_masked(words, spans),
         products=tuple(known),
-        unknown_products=tuple(dict.fromkeys(unknown)),
-        values=values,
-        names_asked=names_asked,
-        claims=claims,
-        abstained=bool(abstaining) and not claims and not values,
-        stopped=finish_reason == "stop",
-        empty=not text.words,
-        read_in_full=len(kept) == len(answer),
+        unknown=tuple(dict.fromkeys(unknown)),
+        asked=asked_code or _names_asked(known, spans, question),
     )
 
 
 _CODE = re.compile(
-    r"\(?\s*\bitem(?:\s*(?:code|id|no\b\.?|number))?\s*[:#]?\s*([A-Za-z0-9][A-Za-z0-9_-]{3,63})\s*\)?",
+    r"\(?\s*\bitem(?:\s*(?:code|id|no\b\.?|number))?\s*[:#]?\s*([A-Za-z0-9][A-Za-z0-9_-]{3,63})\s*\)?"
+    r"(?:['\u2019]s\b)?",
     re.IGNORECASE,
 )
 _CODE_MARK = "itemcodemark"
@@ -148,7 +93,7 @@ def _mark_item_codes(answer: str, facts: CatalogFacts) -> tuple[str, list[str]]:
 
     def mark(match: re.Match[str]) -> str:
         code = match[1].casefold()
-        written_as_code = match[0].startswith("(") and match[0].endswith(")")
+        written_as_code = match[0].startswith("(") and ")" in match[0]
         looks_like_code = len(code) >= 6 and any(character.isdigit() for character in code)
         if code not in facts.item_codes and not written_as_code and not looks_like_code:
             return match[0]
@@ -234,13 +179,6 @@ def _names_asked(known: Sequence[StatedProduct], spans: Sequence[Span], question
     )
 
 
-def _clauses_of_others(text: Text, spans: Sequence[Span], question: Question) -> frozenset[int]:
-    """Clauses that name another product and not the asked one: what they say is not about it."""
-    asked = f" {normalise(question.product_name or '')} "
-    own = {text.clauses[span.start] for span in spans if f" {span.phrase} " in asked}
-    return frozenset(text.clauses[span.start] for span in spans) - own
-
-
 _END = rf"(?=\s*(?:{_CODE_MARK}|\||;|$)|[.!?](?:\s|$)|\s[-\u2013\u2014]\s|:)"
 _LABELLED = re.compile(rf"\bproduct\s+name\s*[:=]\s*(\S[^\n]{{0,200}}?)\s*{_END}", re.I | re.M)
 _LISTED = re.compile(
@@ -315,7 +253,7 @@ def _is_unknown(
 
     name, asked = normalise(candidate), normalise(question.product_name or "")
     words = set(name.split())
-    if words <= _NOT_NAMES or name in facts.names or name in facts.category_names:
+    if words <= _NOT_NAMES or name == asked or name in facts.names or name in facts.category_names:
         return False
     if name in facts.vocabulary or name in facts.value_phrases:
         return False
@@ -325,75 +263,3 @@ def _is_unknown(
     if sum(span.end - span.start for span in named) >= 0.6 * len(name.split()):
         return False
     return not in_prose or bool(words & facts.type_words and words - facts.everyday_words)
-
-
-_HIDDEN = "\u25a1"
-_BARE_ANSWER_WORDS = 3
-_COPULAS = frozenset({"is", "are", "was", "were", "be"})
-_CLAIMING = _COPULAS | {"has", "have", "as"}
-_ARTICLES = frozenset({"a", "an", "the", "made", "of", "from", "in", "with", "for", "only", "also"})
-
-
-def _stands_as_value(text: Text, start: int) -> bool:
-    """Whether a word stands where an answer puts a value: after "is", a colon or a line start."""
-    position = start
-    while text.words[position - 1] in _ARTICLES and text.gaps[position].isspace():
-        if position == 0 or "\n" in text.gaps[position]:
-            break
-        position -= 1
-    gap = text.gaps[position]
-    after_mark = "\n" in gap or ":" in gap or "=" in gap
-    return after_mark or text.words[position - 1] in _COPULAS
-
-
-def _stated_values(
-    text: Text,
-    masked: frozenset[int],
-    skipped: frozenset[int],
-    question: Question,
-    facts: CatalogFacts,
-) -> tuple[StatedValue, ...]:
-    """Values of the asked attribute that the answer asserts outside names and skipped clauses."""
-    if not question.asked_attribute:
-        return ()
-    table = facts.values_of(question.asked_attribute)
-    gold = PhraseIndex(_gold_forms(question, facts))
-    words = [_HIDDEN if position in masked else word for position, word in enumerate(text.words)]
-    stated: dict[StatedValue, None] = {}
-    for span in longest([*table.matches(words), *gold.matches(words)]):
-        meaning = table.meanings.get(span.phrase) or gold.meanings[span.phrase]
-        placed = meaning.strong or _stands_as_value(text, span.start)
-        skip = text.clauses[span.start] in skipped or is_negated(text, span.start)
-        if placed and not skip:
-            stated[StatedValue(span.phrase, meaning.atoms)] = None
-    return tuple(stated)
-
-
-def _gold_forms(question: Question, facts: CatalogFacts) -> Mapping[str, ValueMeaning]:
-    """Forms of the gold value that the catalog's vocabulary lacks."""
-    attribute = question.asked_attribute or ""
-    known = facts.values_of(attribute).meanings
-    forms = value_forms(attribute, [question.gold_value or ""])
-    return {phrase: meaning for phrase, meaning in forms.items() if phrase not in known}
-
-
-def _claims(
-    text: Text, masked: frozenset[int], skipped: frozenset[int], question: Question
-) -> bool:
-    """Whether something is said to be the asked attribute: "<attribute> ... is/: <anything>"."""
-    if not question.asked_attribute:
-        return False
-    free = [i for i, clause in enumerate(text.clauses) if clause not in skipped and i not in masked]
-    if 0 < len(free) == len(text.words) <= _BARE_ANSWER_WORDS:
-        return True
-    noun = attribute_wording(question.asked_attribute).noun
-    attribute = set(normalise(f"{question.asked_attribute} {noun}").split()) - _ARTICLES
-    mentioned: set[int] = set()
-    for i in free:
-        if text.clauses[i] in mentioned and (
-            text.words[i - 1] in _CLAIMING or ":" in text.gaps[i] or "=" in text.gaps[i]
-        ):
-            return True
-        if text.words[i] in attribute:
-            mentioned.add(text.clauses[i])
-    return False
