@@ -59,7 +59,7 @@ def run(
     from retail_assistant.defs.partitions import REGISTRY
     from retail_assistant.quickstart import run_slices, times_table
 
-    jobs = [REGISTRY.job(name).name for name in job or QUICKSTART_JOBS]
+    jobs = [REGISTRY.evaluated_job(name).name for name in job or QUICKSTART_JOBS]
     finished = run_slices(jobs, console)
     failure = finished[-1].failure
     if failure is None or finished[-1].name == "compare_and_promote":

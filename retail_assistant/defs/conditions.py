@@ -173,7 +173,7 @@ REFRESH = refresh_condition()
 """For what follows the catalog by itself: everything up to the prompts. Never for training."""
 
 REFRESH_CORPUS = refresh_condition("assistant")
-"""For the prompts, of which only this task's can be rendered yet."""
+"""For the prompts of dialogues; those of the other tasks are rendered when a person wants them."""
 
 REFRESH_ONCE_MADE = (REFRESH & ~dg.AutomationCondition.missing()).with_label("refresh once made")
 """For what a person must want first, such as fetching from other people's servers."""

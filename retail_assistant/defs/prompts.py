@@ -13,6 +13,7 @@ from retail_assistant.corpus.knowledge_files import knowledge_version
 from retail_assistant.corpus.lengths import Window, truncated_by_job
 from retail_assistant.corpus.profile import get_corpus_profile
 from retail_assistant.corpus.prompts import prompt_spec
+from retail_assistant.corpus.rendering import PROMPT_VERSION
 from retail_assistant.defs.approval import approval_record
 from retail_assistant.defs.conditions import REFRESH_CORPUS
 from retail_assistant.defs.io_managers import column_lineage, preview, table_result
@@ -31,7 +32,7 @@ LENGTHS = ("prompt_tokens", "grounded_prompt_tokens", "completion_tokens", "toke
     kinds={"polars", "parquet"},
     partitions_def=task_partitions,
     deps=["corpus_approval"],
-    code_version=f"2.{fingerprint(get_corpus_profile().rendering.model_dump())[:8]}",
+    code_version=f"{PROMPT_VERSION}.{fingerprint(get_corpus_profile().rendering.model_dump())[:8]}",
     automation_condition=REFRESH_CORPUS,
 )
 def prompt_corpus(
@@ -48,10 +49,11 @@ def prompt_corpus(
     `assistant`: dialogues with catalog records and without, from an approved corpus only.
     `product_description`: name and category in, description out. `domain_text`: plain text.
     """
-    # The check on `corpus_approval` stops a run that it is part of, and automation. This stops a
-    # run of the prompts alone.
-    approval_record().require_approved(screened_dialogues.sha256)
     settings, task = get_settings(), context.partition_key
+    if task == "assistant":
+        # The check on `corpus_approval` stops a run that it is part of, and automation. This stops
+        # a run of the prompts alone.
+        approval_record().require_approved(screened_dialogues.sha256)
     inputs: dict[str, tuple[str, Path]] = {
         "dialogues": (screened_dialogues.sha256, screened_dialogues.path),
         "assortment": (assortment.sha256, assortment.path),

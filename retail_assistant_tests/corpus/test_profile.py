@@ -32,7 +32,7 @@ def test_a_generator_that_lacks_something_is_refused(
     monkeypatch: pytest.MonkeyPatch, fresh_settings: None
 ) -> None:
     monkeypatch.setenv("RETAIL_GENERATOR", "openai")
-    with pytest.raises(SettingsError, match="RETAIL_GENERATOR.*needs the name of a model"):
+    with pytest.raises(SettingsError, match=r"RETAIL_GENERATOR.*needs the name of a model"):
         generator_choice()
 
 
