@@ -8,6 +8,7 @@ such as ``<|im_end|>`` or ``<start_of_turn>``) become round ones, so neither can
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 PROMPT_VERSION = "6"
@@ -46,6 +47,12 @@ def item_code(product_id: str) -> str:
 
 def plain_text(text: str, limit: int = MAX_VALUE_CHARACTERS) -> str:
     """Untrusted text on one line, at most `limit` characters, unable to close a fence."""
+    # Catalogs say the same short things over and over.
+    is_short = len(text) <= MAX_NAME_CHARACTERS
+    return _short_plain_text(text, limit) if is_short else _plain_text(text, limit)
+
+
+def _plain_text(text: str, limit: int) -> str:
     normal = unicodedata.normalize("NFKC", text[: 4 * limit])
     visible = "".join(_visible(character) for character in normal)
     harmless = _BRACKETED_CONTROL_WORD.sub(r"(\1)", visible.translate(_BRACKETS))
@@ -53,6 +60,9 @@ def plain_text(text: str, limit: int = MAX_VALUE_CHARACTERS) -> str:
     if len(line) <= limit:
         return line
     return line[: limit - len(_ELLIPSIS)].rstrip() + _ELLIPSIS
+
+
+_short_plain_text = lru_cache(maxsize=1 << 15)(_plain_text)
 
 
 def rendered_attributes(

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
+_SHORT = 120  # characters of what is worth remembering
 # "3/4" and "1.5" are one word: the 3 of "3/4 Sleeve" says nothing about a "Pack of 3".
 _WORD = re.compile(r"\d+(?:[/.\u2044]\d+)+|[^\W_]+")
 _POSSESSIVE = re.compile(r"['\u2018\u2019\u02bc`]s?\b")
@@ -28,8 +29,16 @@ def _base_form(word: str) -> str:
 
 def comparable_words(text: str) -> tuple[str, ...]:
     """The words of a text in their base form: no case, possessive, plural or punctuation."""
+    # Catalogs say the same short things over and over.
+    return _words_of_short(text) if len(text) <= _SHORT else _words(text)
+
+
+def _words(text: str) -> tuple[str, ...]:
     folded = unicodedata.normalize("NFKC", text).casefold()
     return tuple(_base_form(word) for word in _WORD.findall(_POSSESSIVE.sub("", folded)))
+
+
+_words_of_short = lru_cache(maxsize=1 << 15)(_words)
 
 
 def comparable_text(text: str) -> str:
