@@ -36,9 +36,11 @@ class _Tally:
 
     def __init__(self, work: Workload) -> None:
         self._work = work
-        self._started: float | None = None
+        self._started = 0.0
         self.fetched = 0
         self.failed = 0
+        self.seconds = 0.0
+        """From Ray being ready to the last receipt."""
 
     def start(self) -> None:
         """Ray stands, its workers are ready: from here on time is spent on fetching."""
@@ -47,14 +49,11 @@ class _Tally:
     def add(self, rows: list[dict], total: int) -> None:
         self.fetched += len(rows)
         self.failed += sum(row["status"] != "stored" for row in rows)
+        self.seconds = time.monotonic() - self._started
         rate = self.fetched / max(1e-3, self.seconds)
         self._work.progress(
             self.fetched, total, f"images, {rate:.0f} a second, {self.failed} failed"
         )
-
-    @property
-    def seconds(self) -> float:
-        return 0.0 if self._started is None else time.monotonic() - self._started
 
 
 def fetch_images(work: Workload, products: pl.LazyFrame) -> None:

@@ -38,7 +38,8 @@ from retail_assistant.catalog.images.receipts import (
 from retail_assistant.objects import ObjectStore
 
 NO_RECEIPTS: Mapping[str, Mapping[str, Any]] = {}
-DECODING_THREADS = 2
+DECODING_THREADS = 1
+"""There is a worker a core; with two the threads cost each other more than they do."""
 MAX_WRITING_THREADS = 64
 
 
