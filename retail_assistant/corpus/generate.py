@@ -1,7 +1,8 @@
 """Generate the dialogues: by templates, or by a language model.
 
 `python -m retail_assistant.corpus.generate --spec spec.json` leaves `dialogues.parquet`
-(`DialogueSchema`) and `unwritten.parquet` (`UNWRITTEN_SCHEMA`). Responses of a model are kept under
+(`DialogueSchema`) and `unwritten.parquet` (`UNWRITTEN_SCHEMA`): questions without a dialogue, and
+rows of store knowledge that cannot be used. Responses of a model are kept under
 `<storage>/responses`, whatever becomes of the run. A key is read from the environment by the
 process that asks; it is in no spec, manifest or message.
 """
@@ -135,8 +136,10 @@ def plan(work: Workload, config: GenerateConfig) -> list[Brief]:
     )
 
 
-def generate(work: Workload, config: GenerateConfig) -> Written:
+def generate(work: Workload, config: GenerateConfig) -> tuple[Written, pl.DataFrame]:
     """The dialogues of all that is planned, and of the store's knowledge if a folder is given.
+
+    Returns them, and what could not be written or used (`UNWRITTEN_SCHEMA`).
 
     Raises:
         GenerationError: a model could not be asked to the end.
@@ -149,9 +152,12 @@ def generate(work: Workload, config: GenerateConfig) -> Written:
         written = Written(list(TemplateGenerator(seed=config.seed).write(briefs)), [], Usage())
     else:
         written = _ask(work, config, briefs, knowledge)
+    unwritten = unwritten_frame(written.unwritten)
     if folder is not None:
-        written.dialogues.extend(knowledge_dialogues(folder, config.seed)[0])
-    return written
+        dialogues, rejected = knowledge_dialogues(folder, config.seed)
+        written.dialogues.extend(dialogues)
+        unwritten = pl.concat([unwritten, _unused(rejected)])
+    return written, unwritten
 
 
 def _ask(
@@ -175,17 +181,26 @@ def unwritten_frame(unwritten: Sequence[Unwritten]) -> pl.DataFrame:
     return frame.sort("reason", "product_id", "document", "product_name", nulls_last=True)
 
 
+def _unused(rejected: pl.DataFrame) -> pl.DataFrame:
+    """Rows of knowledge files that cannot be used, as rows of `UNWRITTEN_SCHEMA`."""
+    return rejected.select(
+        pl.lit(None, pl.String).alias("product_id"),
+        pl.lit(None, pl.String).alias("product_name"),
+        pl.col("file").alias("document"),
+        pl.lit([], pl.List(pl.String)).alias("questions"),
+        "reason",
+        pl.format("row {}: {}", "row", "detail").alias("detail"),
+    )
+
+
 def _run(work: Workload) -> None:
-    written = generate(work, GenerateConfig.model_validate(work.spec.config))
-    tables = {
-        "dialogues": dialogues_frame(written.dialogues),
-        "unwritten": unwritten_frame(written.unwritten),
-    }
+    written, unwritten = generate(work, GenerateConfig.model_validate(work.spec.config))
+    tables = {"dialogues": dialogues_frame(written.dialogues), "unwritten": unwritten}
     for name, table in tables.items():
         path = work.folder / f"{name}.parquet"
         table.write_parquet(path, compression="zstd")
         work.output(name, path)
-    reasons = tables["unwritten"]["reason"].value_counts(sort=True)
+    reasons = unwritten["reason"].value_counts(sort=True)
     work.metrics = {
         "dialogues": tables["dialogues"].height,
         "unwritten": dict(reasons.iter_rows()),

@@ -14,7 +14,7 @@ import polars as pl
 from retail_assistant.corpus.dialogues import DialogueSchema, sorted_dialogues
 from retail_assistant.corpus.reading.text import normalise
 from retail_assistant.corpus.screens.catalog_text import CatalogText
-from retail_assistant.corpus.screens.grounding import Spoken, ungrounded_because
+from retail_assistant.corpus.screens.grounding import ungrounded_because
 from retail_assistant.corpus.screens.language import other_language
 from retail_assistant.corpus.screens.offensive import UNSAFE, offensive_wording, site_in
 from retail_assistant.corpus.screens.personal_data import PERSON, personal_data_in, persons_in
@@ -25,6 +25,7 @@ from retail_assistant.corpus.screens.repetition import (
     question_groups,
     repeated_questions,
 )
+from retail_assistant.corpus.screens.spoken import Spoken
 from retail_assistant.corpus.wording import value_stands_in
 
 RejectionReason = Literal[
@@ -42,6 +43,7 @@ REJECTION_REASONS: tuple[RejectionReason, ...] = get_args(RejectionReason)
 
 _FINDINGS = {"order": pl.UInt32, "reason": pl.String, "detail": pl.String}
 _PLACES = ("question", "answer")
+_WORDS_SHOWN = 5
 
 Finding = tuple[int, str, str]
 """The row's number, the reason and the detail."""
@@ -162,15 +164,16 @@ def _first_finding(
 def _row_screens(
     catalog: CatalogText, policy: ScreenPolicy, documents: Mapping[str, str] | None
 ) -> list[tuple[RejectionReason, RowScreen]]:
-    language = policy.language or "en"
+    allowed = frozenset(map(normalise, policy.allowed_words))
+    known = catalog.words | allowed
     screens: list[tuple[RejectionReason, RowScreen]] = [
         ("other_language", partial(_other_language, catalog=catalog, policy=policy)),
         ("unsafe", partial(_linking, catalog=catalog)),
         ("offensive", partial(_offensive, catalog=catalog, policy=policy)),
-        ("personal_data", partial(_personal_data, catalog=catalog, policy=policy)),
+        ("personal_data", partial(_personal_data, catalog=catalog, policy=policy, known=known)),
         (
             "ungrounded",
-            partial(ungrounded_because, catalog=catalog, documents=documents, language=language),
+            partial(ungrounded_because, catalog=catalog, documents=documents, allowed=allowed),
         ),
         ("gold_in_question", _gold_in_question),
     ]
@@ -179,9 +182,9 @@ def _row_screens(
 
 def _other_language(one: Spoken, catalog: CatalogText, policy: ScreenPolicy) -> str | None:
     for place, named in (("question", one.question), ("answer", one.answer.named)):
-        words = other_language(named, catalog, policy.language or "", policy.min_language_share)
+        words = other_language(named, catalog, policy.min_language_share)
         if words:
-            return f"the {place} is not in {policy.language}: {', '.join(words[:5])}"
+            return f"the {place} is not in English: {', '.join(words[:_WORDS_SHOWN])}"
     return None
 
 
@@ -202,17 +205,18 @@ def _offensive(one: Spoken, catalog: CatalogText, policy: ScreenPolicy) -> str |
     return None
 
 
-def _personal_data(one: Spoken, catalog: CatalogText, policy: ScreenPolicy) -> str | None:
+def _personal_data(
+    one: Spoken, catalog: CatalogText, policy: ScreenPolicy, known: frozenset[str]
+) -> str | None:
     """Names and item codes of the catalog may look like a person or a number; they are none."""
     patterns = set(policy.personal_data) - {PERSON}
     for place in _PLACES:
         text = one.without_names(place, catalog)
         if kinds := personal_data_in(text, patterns):
             return f"{', '.join(kinds)} in the {place}"
-        if PERSON in policy.personal_data:
-            known = catalog.words.union(policy.allowed_words)
-            if persons := persons_in(text, known, policy.language or "en"):
-                return f"{PERSON} in the {place}: {', '.join(persons)}"
+        persons = persons_in(text, known) if PERSON in policy.personal_data else []
+        if persons:
+            return f"{PERSON} in the {place}: {', '.join(persons)}"
     return None
 
 

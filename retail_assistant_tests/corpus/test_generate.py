@@ -170,13 +170,16 @@ def references(dialogues: pl.DataFrame) -> set[str]:
 def test_store_knowledge_is_asked_about_too(spec: MakeSpec, tmp_path: Path) -> None:
     folder = tmp_path / "knowledge"
     (folder / "documents").mkdir(parents=True)
-    (folder / "terms.csv").write_text("term,definition\nkurta,a long loose shirt\n")
+    (folder / "terms.csv").write_text("term,definition\nkurta,a long loose shirt\nlehenga,\n")
     (folder / "documents" / "returns.md").write_text("Returns are free for 30 days.")
     plain = spec(knowledge=folder)
-    by_template, _ = tables(plain, run_local(plain))
+    by_template, unused = tables(plain, run_local(plain))
     with ChatServer().running() as server:
         work = spec(**openai(server), knowledge=folder)
-        by_model, _ = tables(work, run_local(work))
+        by_model, unwritten = tables(work, run_local(work))
+    for rejected in (unused, unwritten):
+        assert rejected.select("document", "reason").rows() == [("terms.csv", "missing_field")]
+        assert rejected["detail"][0].startswith("row 2: definition")
     terms = {("terms.csv",)}
     for dialogues, files in ((by_template, terms), (by_model, terms | {("documents/returns.md",)})):
         about_store = dialogues.filter(pl.col("intent") == "knowledge")

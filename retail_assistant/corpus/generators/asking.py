@@ -28,6 +28,7 @@ from retail_assistant.objects import ObjectStoreError
 TRIES = 2
 _MAX_SEED = 2**31
 
+Reading = BriefReading | DocumentReading
 Progress = Callable[[int, int, str], None]
 """Told how many are done, of how many, and a note."""
 
@@ -39,7 +40,7 @@ class Assignment:
     digest: str
     prompt: Callable[[], str]
     schema: dict[str, Any]
-    read: Callable[[Sequence[Reply]], BriefReading | DocumentReading]
+    read: Callable[[Sequence[Reply]], Reading]
 
 
 class Asked(NamedTuple):
@@ -89,7 +90,7 @@ class _Asking:
         self._kept, self._policy, self._seed, self._progress = kept, policy, seed, progress
         self._replies = kept.load(different)
         self._failures: dict[str, str] = {}
-        self.left = [one for one in different.values() if self._wants_more(one)]
+        self.left = [one for one in different.values() if self._is_open(one)]
         reused = len(different) - len(self.left)
         self._usage = Usage(asked=len(self.left), reused=reused, currency=policy.currency)
         self._spending = Spending(
@@ -98,6 +99,10 @@ class _Asking:
         self._earlier = self._spending.spent
         self._stop: GenerationError | ObjectStoreError | None = None
         self._done = self._rejected = self._failed_in_a_row = 0
+
+    def _is_open(self, assignment: Assignment) -> bool:
+        replies = self._replies.get(assignment.digest, ())
+        return _wants_more(replies, assignment.read(replies))
 
     async def run(self, model: Model) -> None:
         """Ask for all that is left, unless something says to stop."""
@@ -136,37 +141,28 @@ class _Asking:
 
     async def _complete(self, model: Model, assignment: Assignment) -> None:
         digest = assignment.digest
-        while self._wants_more(assignment):
-            replies = self._replies.get(digest, ())
-            messages = _messages(assignment, replies)
+        replies = self._replies.get(digest, ())
+        reading = assignment.read(replies)
+        while _wants_more(replies, reading):
+            messages = _messages(assignment, replies, reading)
             seed = stable_number("ask", self._seed, digest, len(replies)) % _MAX_SEED
             async with self._spending.room_for(messages):
                 reply = await model.ask(messages, assignment.schema, seed)
                 self._spending.add(reply)
             self._usage.count(reply, repair=bool(replies))
-            self._replies[digest] = (*replies, reply)
-            await asyncio.to_thread(self._kept.keep, digest, self._replies[digest])
-        self._succeed(assignment)
+            self._replies[digest] = replies = (*replies, reply)
+            await asyncio.to_thread(self._kept.keep, digest, replies)
+            reading = assignment.read(replies)
+        self._succeed(reading)
 
-    def _wants_more(self, assignment: Assignment) -> bool:
-        """Whether there is no reply yet, or only one that may be repaired."""
-        replies = self._replies.get(assignment.digest, ())
-        if not replies:
-            return True
-        if len(replies) >= TRIES or replies[-1].refused:
-            return False
-        return bool(assignment.read(replies).problems)
-
-    def _succeed(self, assignment: Assignment) -> None:
+    def _succeed(self, reading: Reading) -> None:
         self._done += 1
         self._failed_in_a_row = 0
-        replies = self._replies[assignment.digest]
-        self._rejected += len(replies) == TRIES and assignment.read(replies).is_empty
+        self._rejected += reading.is_empty
         policy = self._policy
         enough = self._done >= policy.give_up_after
         if enough and self._rejected > policy.max_rejected_share * self._done:
-            problem = assignment.read(replies).problems[:1]
-            last = f"; the last one: {problem[0].detail}" if problem else ""
+            last = "".join(f"; the last one: {one.detail}" for one in reading.problems[:1])
             self._end(
                 f"{self._rejected} of {self._done} responses cannot be used, more than"
                 f" max_rejected_share={policy.max_rejected_share:g}{last}"
@@ -205,8 +201,15 @@ class _Asking:
         self._progress(self._done + len(self._failures), usage.asked, note)
 
 
-def _messages(assignment: Assignment, replies: Sequence[Reply]) -> list[Message]:
+def _wants_more(replies: Sequence[Reply], reading: Reading) -> bool:
+    """Whether there is no reply yet, or only one that may be repaired."""
+    if not replies:
+        return True
+    return len(replies) < TRIES and not replies[-1].refused and bool(reading.problems)
+
+
+def _messages(assignment: Assignment, replies: Sequence[Reply], reading: Reading) -> list[Message]:
     if not replies:
         return [{"role": "user", "content": assignment.prompt()}]
-    told = [problem.detail for problem in assignment.read(replies).problems]
-    return repair_messages(assignment.prompt(), replies[-1].text, list(dict.fromkeys(told)))
+    told = dict.fromkeys(problem.detail for problem in reading.problems)
+    return repair_messages(assignment.prompt(), replies[-1].text, list(told))

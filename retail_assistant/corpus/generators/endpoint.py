@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from retail_assistant.corpus.generators.model import (
     GenerationError,
@@ -31,7 +31,6 @@ SECONDS_TO_CONNECT = 10.0
 _SHOWN = 300
 _REFUSED_REQUEST = (400, 413, 422)
 _MINUTE = 60.0
-# About what a token of English is; used for the rate only, never for the cost.
 _BYTES_A_TOKEN = 4
 
 
@@ -96,12 +95,16 @@ class Endpoint:
         ) as error:
             raise GenerationError(self._refused(error.status_code, _told(error))) from None
         except openai.APIStatusError as error:
-            told = self._secretless(f"HTTP {error.status_code}: {_told(error)}")
+            told = f"HTTP {error.status_code}: {self._shown(_told(error))}"
             raise NoReplyError(told, reached=error.status_code in _REFUSED_REQUEST) from None
         except openai.APIConnectionError as error:
             cause = str(error.__cause__ or error) or type(error.__cause__).__name__
-            raise NoReplyError(self._secretless(f"no answer: {cause[:_SHOWN]}")) from None
-        reply = _reply(content)
+            raise NoReplyError(f"no answer: {self._shown(cause)}") from None
+        try:
+            reply = _reply(content, messages)
+        except ValidationError:
+            told = self._shown(content.decode(errors="replace"))
+            raise NoReplyError(f"what came is no chat completion: {told}") from None
         self._rate.learn(reply)
         return reply
 
@@ -141,14 +144,14 @@ class Endpoint:
         }
         if status == 401 and not self._key:
             hints[401] = f"{API_KEY_VARIABLE} is not set"
-        named = f"{self.url} refuses the model {self._model} (HTTP {status}: {told})"
-        return self._secretless(f"{named}; {hints[status]}")
+        named = f"{self.url} refuses the model {self._model} (HTTP {status}: {self._shown(told)})"
+        return f"{named}; {hints[status]}"
 
-    def _secretless(self, text: str) -> str:
-        """Some endpoints repeat the key that they refuse."""
+    def _shown(self, text: str) -> str:
+        """The start of what an endpoint says, on one line; some repeat the key that they refuse."""
         for secret in {self._key, self._client.api_key} - {"", "none"}:
             text = text.replace(secret, "[key]")
-        return text
+        return " ".join(text.split())[:_SHOWN]
 
 
 class _Rate:
@@ -164,7 +167,7 @@ class _Rate:
             self._requests = AsyncLimiter(1, _MINUTE / each_minute)
         if policy.tokens_per_minute is not None:
             self._tokens = AsyncLimiter(policy.tokens_per_minute, _MINUTE)
-        self._longest = policy.max_tokens
+        self._longest = policy.longest_response
         self._known = 0
         self._replies = 0
 
@@ -175,8 +178,9 @@ class _Rate:
     async def wait_for_tokens(self, messages: Sequence[Message]) -> None:
         if self._tokens is None:
             return
-        prompt = sum(len(message["content"].encode()) for message in messages) / _BYTES_A_TOKEN
-        expected = self._known / self._replies if self._replies else prompt + self._longest
+        prompt = _tokens(*(message["content"] for message in messages))
+        known = self._known / self._replies if self._replies else prompt + self._longest
+        expected = max(prompt, known)
         await self._tokens.acquire(min(expected, self._tokens.max_rate))
 
     def learn(self, reply: Reply) -> None:
@@ -209,21 +213,19 @@ class _Usage(BaseModel):
 
 
 class _Completion(BaseModel):
-    choices: list[_Choice]
+    choices: list[_Choice] = Field(min_length=1)
     usage: _Usage | None = None
 
 
-def _reply(content: bytes) -> Reply:
-    try:
-        completion = _Completion.model_validate_json(content)
-    except ValidationError:
-        completion = _Completion(choices=[])
-    if not completion.choices:
-        started = content[:_SHOWN].decode(errors="replace")
-        raise NoReplyError(f"what came is no chat completion: {started}")
-    choice, usage = completion.choices[0], completion.usage or _Usage()
+def _reply(content: bytes, messages: Sequence[Message]) -> Reply:
+    completion = _Completion.model_validate_json(content)
+    choice, usage = completion.choices[0], completion.usage
+    text = choice.message.content or ""
+    if usage is None:
+        prompt = _tokens(*(message["content"] for message in messages))
+        usage = _Usage(prompt_tokens=prompt, completion_tokens=_tokens(text))
     return Reply(
-        text=choice.message.content or "",
+        text=text,
         finish_reason=choice.finish_reason or "none",
         refusal=choice.message.refusal or None,
         prompt_tokens=usage.prompt_tokens,
@@ -231,8 +233,13 @@ def _reply(content: bytes) -> Reply:
     )
 
 
+def _tokens(*texts: str) -> int:
+    """About how many tokens texts have, for endpoints that do not say."""
+    return sum(len(text.encode()) for text in texts) // _BYTES_A_TOKEN
+
+
 def _told(error: Any) -> str:
-    """What the endpoint says about an error, on one line."""
+    """What the endpoint says about an error."""
     body = error.body
     told = body.get("message") if isinstance(body, dict) else None
-    return " ".join(str(told or error.message).split())[:_SHOWN]
+    return str(told or error.message)

@@ -25,7 +25,7 @@ class NoReplyError(RuntimeError):
 
 
 class Reply(BaseModel):
-    """One response of a model. Tokens are as the endpoint counts them, 0 where it does not."""
+    """One response of a model. Tokens are as it counts them, else a quarter of the bytes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

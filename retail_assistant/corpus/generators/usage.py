@@ -14,10 +14,10 @@ _TOKENS_A_MESSAGE = 16
 
 
 class Usage(BaseModel):
-    """What one run took. Cost is by the tokens that the endpoint states and the policy's prices.
+    """What one run took. Cost is by the tokens of the responses and the policy's prices.
 
-    A request that was never answered states no tokens: if it was billed all the same, the cost
-    does not show it.
+    A request that was never answered has no tokens: if it was billed all the same, the cost does
+    not show it.
     """
 
     asked: int = Field(0, description="products and documents that were asked about in this run")

@@ -61,6 +61,10 @@ class NamedText:
     unknown: tuple[str, ...]
     asked: bool
 
+    def says(self, phrase: str) -> bool:
+        """Whether a phrase in normal form stands in the text; the empty one never does."""
+        return bool(phrase) and f" {phrase} " in f" {' '.join(self.text.words)} "
+
 
 def read_names(text: str, question: Question, facts: CatalogFacts) -> NamedText:
     """The products that a question or an answer names, by name or item code."""

@@ -22,7 +22,7 @@ class CatalogText:
 
     def name(self, product_id: str) -> str:
         """The product's name in normal form."""
-        return self._names[product_id]
+        return self._names.get(product_id, "")
 
     @cached_property
     def words(self) -> frozenset[str]:

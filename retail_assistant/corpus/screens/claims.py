@@ -7,7 +7,7 @@ from retail_assistant.corpus.reading.answers import AnswerReading
 from retail_assistant.corpus.reading.catalog_facts import Span, longest
 from retail_assistant.corpus.reading.text import Text, is_negated, normalise
 from retail_assistant.corpus.screens.catalog_text import CatalogText
-from retail_assistant.corpus.screens.language import is_word
+from retail_assistant.corpus.screens.language import is_english
 
 # Values that are also words of everyday speech: alone they claim nothing ("a regular wash").
 _EVERYDAY = frozenset({
@@ -25,7 +25,7 @@ _OPEN_ATTRIBUTES = frozenset({
     "brand", "fabric", "material", "weight", "shape", "series", "occasion", "wash",
 })  # fmt: skip
 _LIST_MARK = re.compile(r"^\s*\d{1,2}[.)]\s", re.MULTILINE)
-_NUMBER = re.compile(r"\d+(?:[./]\d+)*(?:[a-z]+\b)?")
+_NUMBER = re.compile(r"\d+(?:[./]\d+)+|[^\W_]*\d[^\W_]*")
 _CAPITALISED = re.compile(r"\b[A-Z][^\W\d_]{2,}\b")
 _POSSESSIVE = re.compile(r"['\u2019]s\b")
 
@@ -54,13 +54,13 @@ def unsupported_value(
 def unsupported_number(
     answer: str, reading: AnswerReading, evidence: Collection[str], catalog: CatalogText
 ) -> str | None:
-    """A number, price or share that stands in no record of the evidence.
+    """A number, price, share or code that stands in no record of the evidence.
 
     `answer` comes without names and item codes. Numbers in words ("these two") are speech; where
     they count something, they are part of a value.
     """
     text, masked = reading.named.text, reading.named.masked
-    written = set(_NUMBER.findall(_LIST_MARK.sub(" ", answer).replace(",", "")))
+    written = set(_NUMBER.findall(_LIST_MARK.sub(" ", answer).replace(",", "").casefold()))
     if not written:
         return None
     known = [catalog.record_text(product_id) for product_id in evidence]
@@ -89,13 +89,11 @@ def unsupported_feature(
     return None
 
 
-def strange_name(
-    text: str, known: Collection[str], catalog: CatalogText, language: str
-) -> str | None:
-    """A capitalised word that neither the catalog nor the language has, nor the `known` words."""
+def strange_name(text: str, known: Collection[str], catalog: CatalogText) -> str | None:
+    """A capitalised word that neither English nor the catalog has, and that is not `known`."""
     for match in _CAPITALISED.finditer(_POSSESSIVE.sub("", text)):
         word = normalise(match[0])
-        if word not in known and word not in catalog.words and not is_word(match[0], language):
+        if word not in known and word not in catalog.words and not is_english(match[0]):
             return match[0]
     return None
 
@@ -135,7 +133,7 @@ def _is_telling(phrase: str, attribute: str, catalog: CatalogText) -> bool:
     if " " in phrase:
         return True
     if attribute == "brand":
-        return not is_word(phrase, "en")
+        return not is_english(phrase)
     return phrase not in _EVERYDAY and phrase not in catalog.facts.type_words
 
 

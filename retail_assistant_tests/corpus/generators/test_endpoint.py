@@ -213,8 +213,9 @@ def test_an_endpoint_that_refuses_is_asked_a_few_times_at_most(
             write(server, briefs, concurrency=8)
         assert server.requests.total() <= 8
     assert f"HTTP {status}" in str(stopped.value)
-    assert SECRET not in str(stopped.value)
-    assert "[key]" in str(stopped.value)
+    # Not even its start, where what the endpoint says is cut.
+    assert "sk-" not in str(stopped.value)
+    assert "[key" in str(stopped.value)
 
 
 def test_a_missing_key_is_named(
@@ -291,6 +292,16 @@ def test_a_model_that_writes_nothing_usable_ends_the_run(brief: MakeBrief, write
     ):
         write(server, briefs, concurrency=1, give_up_after=10, max_rejected_share=0.5)
     assert server.requests.total() == 20
+
+
+def test_a_model_that_refuses_everything_ends_the_run(brief: MakeBrief, write: Write) -> None:
+    briefs = [brief(f"Top {number}") for number in range(300)]
+    with (
+        ChatServer(fault=always("refusal")).running() as server,
+        pytest.raises(GenerationError, match="I would rather not"),
+    ):
+        write(server, briefs, concurrency=1, give_up_after=10, max_rejected_share=0.5)
+    assert server.requests.total() == 10
 
 
 def test_concurrency_is_bounded_and_used(brief: MakeBrief, write: Write) -> None:

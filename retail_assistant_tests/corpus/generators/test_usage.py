@@ -25,6 +25,17 @@ def test_cost_is_what_the_endpoint_counted_at_the_policys_prices(
     assert again.cost_of_corpus == pytest.approx(expected)
 
 
+def test_tokens_are_estimated_where_the_endpoint_states_none(
+    brief: MakeBrief, write: Write
+) -> None:
+    with ChatServer().running() as server:
+        stated = write(server, [brief("A")]).usage
+        server.fault = lambda *_: "no usage"
+        estimated = write(server, [brief("B")]).usage
+    assert estimated.prompt_tokens == pytest.approx(stated.prompt_tokens, rel=0.1)
+    assert estimated.completion_tokens == pytest.approx(stated.completion_tokens, rel=0.1)
+
+
 @pytest.mark.parametrize("concurrency", [1, 16])
 def test_the_cap_is_never_exceeded_and_nothing_paid_for_is_lost(
     brief: MakeBrief, write: Write, concurrency: int
