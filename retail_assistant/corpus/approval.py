@@ -131,7 +131,8 @@ def how_to_decide(version: str) -> str:
     """Where and how a person decides on a version."""
     return (
         "`retail-assistant corpus show` names its sheet; then"
-        f" `{decide_command(version)}` (or reject), or the launchpad of the job decide_corpus in the UI"
+        f" `{decide_command(version)}` (or reject), or the launchpad of the job decide_corpus in"
+        " the UI"
     )
 
 

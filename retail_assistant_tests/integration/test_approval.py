@@ -25,9 +25,8 @@ CORPUS = (
     "unwritten_dialogues",
     "screened_dialogues",
     "rejected_dialogues",
-    "corpus_sheet",
-    "corpus_approval",
 )
+APPROVAL = ("corpus_sheet", "corpus_approval")
 STEWARD = {"by": "Ann Doe", "reason": "I read the sheet"}
 
 
@@ -64,11 +63,11 @@ class Shop:
         """Make the prompts, and nothing else, as a person may in the UI."""
         return self.run("render_prompts", "assistant")
 
-    def look(self) -> set[str | None]:
-        """Which prompts automation requests now."""
+    def look(self) -> set[str]:
+        """What automation requests now."""
         found = dg.evaluate_automation_conditions(self.graph, self.instance, cursor=self._cursor)
         self._cursor = found.cursor
-        return set(found.get_requested_partitions(dg.AssetKey("prompt_corpus")))
+        return {one.key.to_user_string() for one in found.results if one.true_subset.size}
 
     @property
     def record(self) -> ApprovalRecord:
@@ -113,7 +112,7 @@ def test_a_first_corpus_waits_and_no_prompts_are_made(shop: Shop) -> None:
     first = shop.run("prepare")
     assert not first.success
     assert "waits for the data steward" in failure_reason(first)
-    assert made(first) >= {*CORPUS, "catalog_index", "base_model"}
+    assert made(first) >= {*CORPUS, *APPROVAL, "catalog_index", "base_model"}
     assert shop.look() == set()
     alone = shop.render()
     assert "waits for the data steward" in failure_reason(alone)
@@ -124,7 +123,7 @@ def test_a_first_corpus_waits_and_no_prompts_are_made(shop: Shop) -> None:
 
 def test_once_approved_the_prompts_follow(shop: Shop) -> None:
     assert shop.run("decide_corpus", config={"decision": "approved", **STEWARD}).success
-    assert shop.look() == {"assistant"}
+    assert shop.look() == {"prompt_corpus"}
     assert shop.render().success
     assert shop.prompts == 1
     assert TableStore(shop.storage).ref("prompt_corpus", "assistant").rows > 0
@@ -140,8 +139,11 @@ def test_approving_it_once_more_makes_nothing_run(shop: Shop) -> None:
 def test_a_new_version_is_held_back_again(shop: Shop, patch: pytest.MonkeyPatch) -> None:
     approved = shop.record.latest.sha256
     shop.configure(patch, seed=8)
-    result = shop.materialize(*CORPUS)
-    assert "waits for the data steward" in failure_reason(result)
+    assert shop.materialize(*CORPUS).success
+    assert shop.look() == {"corpus_sheet"}
+    assert shop.materialize("corpus_sheet").success
+    assert shop.look() == {"corpus_approval"}
+    assert "waits for the data steward" in failure_reason(shop.materialize("corpus_approval"))
     assert shop.record.latest.sha256 != approved
     assert shop.look() == set()
     assert "waits for the data steward" in failure_reason(shop.render())
@@ -172,7 +174,7 @@ def test_the_setting_approves_a_new_version_and_says_so(
     shop: Shop, patch: pytest.MonkeyPatch
 ) -> None:
     shop.configure(patch, seed=9)
-    result = shop.materialize(*CORPUS)
+    result = shop.materialize(*CORPUS, *APPROVAL)
     assert result.success
     (check,) = (
         one
@@ -181,7 +183,7 @@ def test_the_setting_approves_a_new_version_and_says_so(
     )
     assert check.metadata["automatic"].value is True
     assert "RETAIL_APPROVAL=required" in (check.description or "")
-    assert shop.look() == {"assistant"}
+    assert shop.look() == {"prompt_corpus"}
     assert shop.render().success
     assert shop.prompts == 2
 

@@ -213,7 +213,7 @@ def test_a_one_percent_edit_runs_what_follows_and_reuses_the_rest(shop: Shop) ->
     total = shop.store.ref("dialogues").rows
     print(f"index: {index['reused']} of {index['products']} reused; dialogues:"
           f" {dialogues['reused']} of {total}")  # fmt: skip
-    assert dialogues["reused"] >= 0.98 * total
+    assert dialogues["reused"] >= 0.96 * total
 
 
 def test_a_touched_file_is_observed_and_nothing_else(shop: Shop) -> None:
