@@ -16,7 +16,6 @@ from retail_assistant.corpus.approval import (
     short_version,
 )
 from retail_assistant.corpus.profile import get_corpus_profile
-from retail_assistant.corpus.profile import get_corpus_profile
 from retail_assistant.corpus.sheet import (
     DECIDING_JOB,
     SHEET_VERSION,
