@@ -153,7 +153,8 @@ def _http_error(request: web.Request, fault: str) -> web.Response:
     headers = {"Location" if status == "307" else "Retry-After": more[0]} if more else {}
     # As some endpoints do, with the key that they refuse in the text.
     token = request.headers.get("Authorization", "")
-    error = {"error": {"message": f"no: {token} gets {status}", "type": "test"}}
+    text = f"{'no ' * 90} {token} gets {status}"
+    error = {"error": {"message": text, "type": "test"}}
     return web.json_response(error, status=int(status), headers=headers)
 
 
@@ -176,17 +177,18 @@ def _completion(prompt: str, fault: str) -> dict[str, Any]:
     elif fault == "filtered":
         text, finish = "", "content_filter"
     message = {"role": "assistant", "content": text or None, "refusal": refusal}
+    usage = {
+        "prompt_tokens": len(prompt) // 4,
+        "completion_tokens": len(text) // 4,
+        "total_tokens": (len(prompt) + len(text)) // 4,
+    }
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 1,
         "model": "test",
         "choices": [{"index": 0, "finish_reason": finish, "message": message}],
-        "usage": {
-            "prompt_tokens": len(prompt) // 4,
-            "completion_tokens": len(text) // 4,
-            "total_tokens": (len(prompt) + len(text)) // 4,
-        },
+        "usage": None if fault == "no usage" else usage,
     }
 
 

@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from retail_assistant.settings import EMBEDDED_CATALOG, get_settings
 from retail_assistant_tests.emulator import gcs_emulator
 from retail_assistant_tests.model_families import save_tiny_model
 
 __all__ = ["gcs_emulator"]
+
+# No test is a stopwatch: machines are noisy.
+hypothesis_settings.register_profile("untimed", deadline=None)
+hypothesis_settings.load_profile("untimed")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CHATML = (

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from retail_assistant.catalog.mapping import STATED_ATTRIBUTES
 from retail_assistant.catalog.products import tidy_rows, validated, with_content_hash
 from retail_assistant.catalog.profile import FLIPKART_PROFILE, CatalogProfile
+from retail_assistant.catalog.ragged import Ragged, as_lists, flattened
 from retail_assistant.catalog.schema import (
     PRODUCT_ID_PATTERN,
     RAW_COLUMNS,
@@ -29,7 +29,8 @@ from retail_assistant.catalog.schema import (
 )
 from retail_assistant.catalog.seen import SeenIds
 from retail_assistant.catalog.source import RawChunk, open_catalog
-from retail_assistant.catalog.text import plain_text
+from retail_assistant.catalog.specifications import stated
+from retail_assistant.catalog.text import plain
 from retail_assistant.storage import StorageError
 
 THREADS = 2
@@ -148,7 +149,7 @@ def clean_catalog(
 
 def _judged(chunk: RawChunk) -> _Judged:
     """Tidy a chunk's rows and separate those that can be no product whatever stands elsewhere."""
-    tidy = _with_stated_attributes(tidy_rows(chunk.rows.lazy()), chunk.rows).collect()
+    tidy = _with_stated_attributes(tidy_rows(chunk.rows), chunk.rows)
     tidy = tidy.with_columns(_reason(tidy, chunk).alias("reason"))
     refused = tidy.filter(pl.col("reason").is_not_null())
     usable, invalid = validated(with_content_hash(tidy.filter(pl.col("reason").is_null())))
@@ -183,18 +184,15 @@ def _unread(products: pl.DataFrame, raw: pl.DataFrame) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def _with_stated_attributes(tidy: pl.LazyFrame, raw: pl.DataFrame) -> pl.LazyFrame:
+def _with_stated_attributes(tidy: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
     """Attributes from columns of their own behind those of the specification text."""
     if STATED_ATTRIBUTES not in raw.columns:
         return tidy
-    name, value = (plain_text(pl.element().struct.field(part)) for part in ("name", "value"))
-    entries = pl.col(STATED_ATTRIBUTES).fill_null([]).list.eval(pl.struct(name=name, value=value))
-    stated = entries.list.filter(pl.element().struct.field("value").is_not_null())
-    joined = tidy.join(
-        raw.lazy().select(SOURCE_ROW, stated), on=SOURCE_ROW, how="left", maintain_order="left"
-    )
-    both = pl.concat_list("attributes", STATED_ATTRIBUTES)
-    return joined.with_columns(attributes=both).drop(STATED_ATTRIBUTES)
+    entries, rows = flattened(raw[STATED_ATTRIBUTES])
+    name, value = (plain(entries.struct.field(part)) for part in ("name", "value"))
+    found = stated(name, value)
+    more = as_lists(Ragged(found.values, found.offsets[rows]))
+    return tidy.with_columns(attributes=pl.concat_list("attributes", pl.lit(more)))
 
 
 def _reason(tidy: pl.DataFrame, chunk: RawChunk) -> pl.Expr:
@@ -212,7 +210,7 @@ def _reason(tidy: pl.DataFrame, chunk: RawChunk) -> pl.Expr:
         .then(pl.lit("missing_id"))
         .when(~pl.col("product_id").str.contains(PRODUCT_ID_PATTERN))
         .then(pl.lit("invalid_id"))
-        .when(~pl.col("name").str.contains(r"[\p{L}\p{N}]").fill_null(value=False))
+        .when(~pl.col("name").str.contains(_SAYS_SOMETHING).fill_null(value=False))
         .then(pl.lit("missing_name"))
         .when(pl.col("department").is_null())
         .then(pl.lit("missing_category"))
@@ -251,9 +249,16 @@ class _TableWriter:
         self._columns = self._schema.columns
 
     def __enter__(self) -> "_TableWriter":
+        import pyarrow.parquet as pq
+
         arrow = self._schema.to_arrow().schema
         self._writer = pq.ParquetWriter(
-            self._partial, arrow, compression="zstd", compression_level=1, use_dictionary=_REPEATED
+            self._partial,
+            arrow,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=_REPEATED,
+            write_statistics=False,
         )
         self._thread = ThreadPoolExecutor(1)
         self._pending: Future[None] = self._thread.submit(lambda: None)
@@ -279,7 +284,8 @@ class _TableWriter:
 
     def note(self, key: str, text: str) -> None:
         """Write ``text`` into the file beside the rows."""
-        self._pending.result()
+        with self._reported():
+            self._pending.result()
         self._writer.add_key_value_metadata({key: text})
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -1,14 +1,12 @@
 """Description keywords: lower case, lemmatised, without stop words and punctuation.
 
 A text is cut at its spaces first. What stands between two of them, "Dresses," with its comma, is
-read once for each distinct such word, not once for each row: a catalog of a million rows has some
-ten thousand of them.
+read once for each distinct such word of a block, not once for each row. Most distinct words are
+article numbers and sizes, which have no other form; the others are looked up once and remembered.
 """
 
-from functools import cache
-from itertools import chain
+from functools import cache, lru_cache
 
-import numpy as np
 import polars as pl
 
 from retail_assistant.catalog.ragged import (
@@ -18,37 +16,34 @@ from retail_assistant.catalog.ragged import (
     flattened,
     offsets_of,
     picked,
+    with_replaced,
 )
+from retail_assistant.catalog.text import NOT_ASCII
 
 # Letters and digits, joined inside by a hyphen, dot or apostrophe: "t-shirt", "0.5", "women's".
 _WORD = r"[\p{L}\p{N}][\p{L}\p{M}\p{N}]*(?:['.-][\p{L}\p{N}][\p{L}\p{M}\p{N}]*)*"
-_REMEMBERED = 200_000
-
-# Words between spaces and their lemmas. Chunks of one catalog share most words; many threads may
-# look up and add at once, which is safe for a dict.
-_lemmas: dict[str, tuple[str, ...]] = {}
-
-
-def keywords(text: pl.Expr) -> pl.Expr:
-    """Return the keywords of ``text`` (str) as list[str]: text order, each once, never null.
-
-    Lemmas are simplemma's for English, stop words are spaCy's.
-    """
-    return text.map_batches(keywords_of, return_dtype=pl.List(pl.String), is_elementwise=True)
+# A token that ends in a digit, or in a digit and a unit, is its own lemma. Not so ordinals and
+# decades: "12th" is "twelfth", "1960s" "nineteen-sixties".
+_CODE = "^[0-9a-z.]*[0-9](?:[a-rt-z]|[cgkm][a-z])?$"
+_APOSTROPHES = dict.fromkeys("\u2018\u2019\u02bc", "'")
+_REMEMBERED = 1 << 17
 
 
 def keywords_of(texts: pl.Series) -> pl.Series:
-    """``keywords`` of a column."""
+    """Return the keywords of each of ``texts`` (str) as list[str]: text order, each once, no null.
+
+    Lemmas are simplemma's for English, stop words are spaCy's.
+    """
     pieces, rows = flattened(texts.fill_null("").str.split(" "))
     codes, words = encoded(pieces)
-    lemmas = _lemmas_of(words)
-    numbers, distinct = encoded(lemmas.values)
+    lemmas, distinct = _lemmas_of(words)
     places, ends = picked(lemmas, codes)
-    found = Ragged(pl.Series(numbers[places], dtype=pl.UInt32), ends[rows])
+    found = Ragged(lemmas.values.gather(pl.Series(places)), ends[rows])
     once = flattened(as_lists(found).list.unique(maintain_order=True))
     return as_lists(Ragged(distinct.gather(once.values).alias(texts.name), once.offsets))
 
 
+@lru_cache(_REMEMBERED)
 def lemma(token: str) -> str | None:
     """Return the lemma of a lower-case ``token``; null for a stop word or a single letter."""
     import simplemma
@@ -81,28 +76,18 @@ def stop_words() -> frozenset[str]:
     return frozenset(names["STOP_WORDS"])
 
 
-def _lemmas_of(words: pl.Series) -> Ragged:
-    """Return the lemmas of each of ``words`` (distinct, between spaces), in order."""
-    listed = words.to_list()
-    known = {word: lemmas for word in listed if (lemmas := _lemmas.get(word)) is not None}
-    fresh = [word for word in listed if word not in known]
-    if fresh:
-        read = dict(zip(fresh, _read(fresh), strict=True))
-        known |= read
-        if len(_lemmas) + len(read) > _REMEMBERED:
-            _lemmas.clear()
-        _lemmas.update(read)
-    found = [known[word] for word in listed]
-    lengths = np.fromiter(map(len, found), dtype=np.int64, count=len(found))
-    return Ragged(pl.Series(list(chain.from_iterable(found)), dtype=pl.String), offsets_of(lengths))
+def _lemmas_of(words: pl.Series) -> tuple[Ragged, pl.Series]:
+    """Return the lemmas of each of ``words`` as numbers (u32) of distinct lemmas, and these."""
+    tokens, rows = flattened(_tokens(words))
+    others = (~tokens.str.contains(_CODE)).arg_true()
+    found = pl.Series(map(lemma, tokens.gather(others)), dtype=pl.String)
+    lemmas = with_replaced(tokens, others.to_numpy(), found)
+    is_stated = lemmas.is_not_null().to_numpy()
+    numbers, distinct = encoded(lemmas.drop_nulls())
+    return Ragged(pl.Series(numbers), offsets_of(is_stated)[rows]), distinct
 
 
-def _read(words: list[str]) -> list[tuple[str, ...]]:
-    tokens = (
-        pl.Series(words, dtype=pl.String)
-        .str.normalize("NFKC")
-        .str.replace_all("[\u2018\u2019\u02bc]", "'")
-        .str.to_lowercase()
-        .str.extract_all(_WORD)
-    )
-    return [tuple(filter(None, map(lemma, row))) for row in tokens.to_list()]
+def _tokens(words: pl.Series) -> pl.Series:
+    others = words.str.contains(NOT_ASCII).arg_true()
+    normal = words.gather(others).str.normalize("NFKC").str.replace_many(_APOSTROPHES)
+    return with_replaced(words, others.to_numpy(), normal).str.to_lowercase().str.extract_all(_WORD)

@@ -53,6 +53,11 @@ class CsvDialect(BaseModel):
             ) from error
 
 
+def column_names(given: str | list[str] | None) -> list[str]:
+    """Return the columns that a field of ``Columns`` names: none, one or several."""
+    return [] if given is None else [given] if isinstance(given, str) else given
+
+
 class Columns(BaseModel):
     """Which column of the file holds what."""
 
@@ -106,6 +111,10 @@ class Columns(BaseModel):
         return list(dict.fromkeys(name for name in names if name is not None))
 
 
+FLIPKART = Columns()
+RFC_4180 = CsvDialect()
+
+
 def mapped(rows: pl.LazyFrame, columns: Columns, found: list[str]) -> pl.LazyFrame:
     """Return ``rows`` (text columns as in the file) under the names of ``RAW_COLUMNS``.
 
@@ -116,7 +125,7 @@ def mapped(rows: pl.LazyFrame, columns: Columns, found: list[str]) -> pl.LazyFra
     kept = [name for name in rows.collect_schema().names() if name not in found]
 
     def column(name: str | None) -> pl.Expr:
-        return pl.col(name) if name in found else pl.lit(None, dtype=pl.String)
+        return pl.col(name) if name in found else _nothing()
 
     is_json = columns.specifications_format == "json"
     sources = {
@@ -125,7 +134,7 @@ def mapped(rows: pl.LazyFrame, columns: Columns, found: list[str]) -> pl.LazyFra
         "brand": column(columns.brand),
         "description": column(columns.description),
         "category_tree": _path(columns, column),
-        "specifications": pl.lit(None, pl.String) if is_json else column(columns.specifications),
+        "specifications": _nothing() if is_json else column(columns.specifications),
         "images": _joined([column(name) for name in column_names(columns.images)], " "),
         "retail_price": column(columns.retail_price),
         "discounted_price": column(columns.discounted_price),
@@ -138,15 +147,6 @@ def mapped(rows: pl.LazyFrame, columns: Columns, found: list[str]) -> pl.LazyFra
         stated.append(_from_columns(values))
     extra = [pl.concat_list(stated).alias(STATED_ATTRIBUTES)] if stated else []
     return rows.select(*kept, *(sources[name].alias(name) for name in RAW_COLUMNS), *extra)
-
-
-def column_names(given: str | list[str] | None) -> list[str]:
-    """Return the columns that a field of ``Columns`` names: none, one or several."""
-    return [] if given is None else [given] if isinstance(given, str) else given
-
-
-FLIPKART = Columns()
-RFC_4180 = CsvDialect()
 
 
 def _joined(parts: list[pl.Expr], separator: str) -> pl.Expr:

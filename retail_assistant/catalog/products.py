@@ -10,7 +10,7 @@ import dataframely as dy
 import numpy as np
 import polars as pl
 
-from retail_assistant.catalog.keywords import keywords
+from retail_assistant.catalog.keywords import keywords_of
 from retail_assistant.catalog.ragged import (
     Ragged,
     as_lists,
@@ -19,12 +19,11 @@ from retail_assistant.catalog.ragged import (
     offsets_of,
     with_replaced,
 )
-from retail_assistant.catalog.schema import PRODUCT_ID_PATTERN, SOURCE_ROW, ProductSchema
-from retail_assistant.catalog.specifications import parsed_specifications
-from retail_assistant.catalog.text import has_entities, plain, plain_text, without_escapes
+from retail_assistant.catalog.schema import SOURCE_ROW, ProductSchema
+from retail_assistant.catalog.specifications import attributes_of
+from retail_assistant.catalog.text import has_entities, plain, without_escapes
 
 _PRICE = r"(?i)^(?:rs\.?|inr|₹)?\s*([0-9][0-9,]*(?:\.[0-9]+)?)\s*(?:/-)?$"
-_TRUNCATED = r"(?:\.{3}|…)$"
 _URL = r"""(?i)https?://[^\s"'<>\\\]\[{}]+"""
 _PRODUCT_COLUMNS = tuple(ProductSchema.column_names())
 # One tree in ASCII, its levels as they shall be: each begins with a letter or digit, has single
@@ -37,62 +36,86 @@ _REGULAR_IMAGES = rf"^\[{_URL_IN_LIST}(?:, {_URL_IN_LIST})*\]$"
 
 
 class ProductRowSchema(ProductSchema):
-    """A product by itself: all of ``ProductSchema`` but that no other row has its id."""
+    """A product by itself, its id and hash being what they must be.
 
-    product_id = dy.String(nullable=False, regex=PRODUCT_ID_PATTERN)
+    All of ``ProductSchema`` but that no other row has its id, that the id is of the right form (see
+    clean.py, which says so in other words) and that the hash is one.
+    """
+
+    product_id = dy.String(nullable=False)
+    content_hash = dy.String(nullable=False)
 
 
-def tidy_rows(raw: pl.LazyFrame) -> pl.LazyFrame:
+def tidy_rows(raw: pl.DataFrame) -> pl.DataFrame:
     """Return the product columns, less content_hash, of each row of ``raw`` (RAW_COLUMNS).
 
     Nothing is judged yet: ``product_id``, ``name`` and ``department`` may be null here.
     """
-    return (
-        raw.select(
-            plain_text(pl.col("product_id")),
-            plain_text(pl.col("name")),
-            plain_text(pl.col("brand")),
-            plain_text(pl.col("description")),
-            category_levels(pl.col("category_tree")).alias("categories"),
-            parsed_specifications(pl.col("specifications")).alias("attributes"),
-            image_urls(pl.col("images")).alias("image_urls"),
-            price(pl.col("retail_price")),
-            price(pl.col("discounted_price")),
-            pl.col(SOURCE_ROW),
-        )
-        .with_columns(
-            keywords(pl.col("description")).alias("description_keywords"),
-            *(
-                pl.col("categories").list.get(level, null_on_oob=True).alias(name)
-                for level, name in enumerate(("department", "category", "subcategory"))
-            ),
-        )
-        .select(name for name in _PRODUCT_COLUMNS if name != "content_hash")
-    )
+    # No lazy query: polars would run these functions on threads that wait for the interpreter.
+    description = plain(raw["description"])
+    categories = category_levels(raw["category_tree"])
+    levels = (categories.list.get(level, null_on_oob=True) for level in range(3))
+    columns = {
+        "product_id": plain(raw["product_id"]),
+        "name": plain(raw["name"]),
+        "brand": plain(raw["brand"]),
+        "description": description,
+        "description_keywords": keywords_of(description),
+        "categories": categories,
+        **dict(zip(("department", "category", "subcategory"), levels, strict=True)),
+        "attributes": attributes_of(raw["specifications"]),
+        "image_urls": image_urls(raw["images"]),
+        "retail_price": prices(raw["retail_price"]),
+        "discounted_price": prices(raw["discounted_price"]),
+        SOURCE_ROW: raw[SOURCE_ROW],
+    }
+    return pl.DataFrame(columns).select(name for name in _PRODUCT_COLUMNS if name in columns)
 
 
-def category_levels(tree: pl.Expr) -> pl.Expr:
-    """Return the levels of a category ``tree`` (str, ``["A >> B >> C"]``) as list[str], never null.
+def category_levels(trees: pl.Series) -> pl.Series:
+    """Return the levels of ``trees`` (str, ``["A >> B >> C"]``) as list[str], never null.
 
     Of several trees the first counts. A last level that ends in "..." is a product name that was
     cut and is dropped, unless it is the only level: then the row would lose its department, and
     it is kept without the mark. (44 of the 999 real rows have no level but a product name; they
     keep it as their department, which no assortment selects.)
     """
-    return tree.map_batches(_levels, return_dtype=pl.List(pl.String), is_elementwise=True)
+    is_regular = trees.str.contains(_REGULAR_TREE) & ~trees.is_in(['["nil"]', '["null"]'])
+    others = (~is_regular.fill_null(value=False)).arg_true()
+    tree = pl.col("tree").str.strip_prefix('["').str.strip_suffix('"]')
+    levels = trees.to_frame("tree").select(tree.str.split(" >> ")).to_series().alias(trees.name)
+    if others.is_empty():
+        return levels
+    return with_replaced(levels, others.to_numpy(), _read_levels(trees.gather(others)))
 
 
-def image_urls(text: pl.Expr) -> pl.Expr:
-    """Return the http(s) URLs in ``text`` (str, a JSON list or what is left of one), each once."""
-    return text.map_batches(_urls, return_dtype=pl.List(pl.String), is_elementwise=True)
+def image_urls(texts: pl.Series) -> pl.Series:
+    """Return the http(s) URLs in ``texts`` (str, a JSON list or what is left), each once."""
+    is_regular = texts.str.contains(_REGULAR_IMAGES) & ~has_entities(texts)
+    text = pl.col("text").str.strip_prefix('["').str.strip_suffix('"]')
+    lists = texts.to_frame("text").select(text.str.split('", "')).to_series().alias(texts.name)
+    urls = flattened(lists)
+    # A null has no URLs, and as a list now it has none.
+    others = (~is_regular.fill_null(value=True) | _repeating(urls)).arg_true()
+    lists = as_lists(urls)
+    if others.is_empty():
+        return lists
+    whole = plain(without_escapes(texts.gather(others))).fill_null("")
+    read, rows = flattened(whole.str.extract_all(_URL))
+    found = as_lists(Ragged(read.str.strip_chars_end(",;"), rows)).list.unique(maintain_order=True)
+    return with_replaced(lists, others.to_numpy(), found)
 
 
-def price(text: pl.Expr) -> pl.Expr:
-    """Return ``text`` (str: "1299", "Rs. 1,299.00", "₹1299/-") as rupees (f64).
+def prices(texts: pl.Series) -> pl.Series:
+    """Return ``texts`` (str: "1299", "Rs. 1,299.00", "₹1299/-") as rupees (f64).
 
     Null where it is no amount above zero.
     """
-    return text.map_batches(_amounts, return_dtype=pl.Float64, is_elementwise=True)
+    codes, distinct = encoded(texts.fill_null(""))
+    digits = plain(distinct).str.extract(_PRICE).str.replace_all(",", "", literal=True)
+    amounts = digits.cast(pl.Float64, strict=False)
+    usable = amounts.set(~(amounts.is_finite() & (amounts > 0)).fill_null(value=False), None)
+    return usable.gather(pl.Series(codes)).alias(texts.name)
 
 
 def with_content_hash(products: pl.DataFrame) -> pl.DataFrame:
@@ -150,27 +173,18 @@ def _no_rejections() -> pl.DataFrame:
     return pl.DataFrame(schema={SOURCE_ROW: pl.UInt32, **texts})
 
 
-def _levels(trees: pl.Series) -> pl.Series:
-    is_regular = trees.str.contains(_REGULAR_TREE) & ~trees.is_in(['["nil"]', '["null"]'])
-    others = (~is_regular.fill_null(value=False)).arg_true()
-    tree = pl.col("tree").str.strip_prefix('["').str.strip_suffix('"]')
-    levels = trees.to_frame("tree").select(tree.str.split(" >> ")).to_series().alias(trees.name)
-    if others.is_empty():
-        return levels
-    return with_replaced(levels, others.to_numpy(), _read_levels(trees.gather(others)))
-
-
 def _read_levels(trees: pl.Series) -> pl.Series:
     levels, rows = flattened(_first_tree(trees).str.split(">>"))
     codes, distinct = encoded(levels)
-    level = pl.col("level")
+    level, dots = pl.col("level"), pl.col("level").str.ends_with("...")
+    whole = pl.when(dots).then(level.str.strip_suffix("...")).otherwise(level.str.strip_suffix("…"))
     read = (
         distinct.str.strip_chars()
         .to_frame("level")
         .select(
-            level.str.replace(_TRUNCATED, "").str.strip_chars_end(),
+            whole.str.strip_chars_end(),
             is_stated=level.str.contains(r"[\p{L}\p{N}]"),
-            is_cut=level.str.contains(_TRUNCATED),
+            is_cut=dots | level.str.ends_with("…"),
         )
     )
     stated = read["is_stated"].to_numpy()[codes]
@@ -185,25 +199,10 @@ def _read_levels(trees: pl.Series) -> pl.Series:
 def _first_tree(trees: pl.Series) -> pl.Series:
     """Return the text between the quotes of each tree, the first if there are several."""
     whole = plain(without_escapes(trees.str.replace(r'(?s)"\s*,\s*".*$', "")))
-    inner = pl.col("tree").str.replace(r'^\s*\[?\s*"?', "").str.replace(r'"?\s*\]?\s*$', "")
+    tree = pl.col("tree").str.strip_prefix("[").str.strip_chars_start().str.strip_prefix('"')
+    inner = tree.str.strip_suffix("]").str.strip_chars_end().str.strip_suffix('"')
     bare = whole.to_frame("tree").select(inner.fill_null("")).to_series()
     return bare.set(bare.is_in(["nil", "null"]), "")
-
-
-def _urls(texts: pl.Series) -> pl.Series:
-    is_regular = texts.str.contains(_REGULAR_IMAGES) & ~has_entities(texts)
-    text = pl.col("text").str.strip_prefix('["').str.strip_suffix('"]')
-    lists = texts.to_frame("text").select(text.str.split('", "')).to_series().alias(texts.name)
-    urls = flattened(lists)
-    # A null has no URLs, and as a list now it has none.
-    others = (~is_regular.fill_null(value=True) | _repeating(urls)).arg_true()
-    lists = as_lists(urls)
-    if others.is_empty():
-        return lists
-    whole = plain(without_escapes(texts.gather(others))).fill_null("")
-    read, rows = flattened(whole.str.extract_all(_URL))
-    found = as_lists(Ragged(read.str.strip_chars_end(",;"), rows)).list.unique(maintain_order=True)
-    return with_replaced(lists, others.to_numpy(), found)
 
 
 def _repeating(lists: Ragged) -> pl.Series:
@@ -216,14 +215,6 @@ def _repeating(lists: Ragged) -> pl.Series:
     if keys.n_unique() < len(keys):
         found[row[keys.is_duplicated().to_numpy()].astype(np.int64)] = True
     return pl.Series(found)
-
-
-def _amounts(texts: pl.Series) -> pl.Series:
-    codes, distinct = encoded(texts.fill_null(""))
-    digits = plain(distinct).str.extract(_PRICE).str.replace_all(",", "", literal=True)
-    amounts = digits.cast(pl.Float64, strict=False)
-    usable = amounts.set(~(amounts.is_finite() & (amounts > 0)).fill_null(value=False), None)
-    return usable.gather(pl.Series(codes)).alias(texts.name)
 
 
 def _canonical(products: pl.DataFrame) -> pl.Series:

@@ -188,9 +188,9 @@ def _layout(data: bytes, delimiter: str, fields: int, limit: int) -> np.ndarray 
     several lines has not ``fields`` fields (it may have swallowed its neighbours), or none ends.
     """
     octets = np.frombuffer(data, dtype=np.uint8)
-    quotes = np.flatnonzero(octets == _QUOTE)
+    quotes = _enclosing(np.flatnonzero(octets == _QUOTE))
     lines = np.flatnonzero(octets == _NEWLINE)
-    inside = (np.searchsorted(quotes, lines) & 1).astype(bool)
+    inside = _are_inside(lines, quotes)
     ends = lines[~inside] + 1
     if not len(ends):
         return None
@@ -199,27 +199,46 @@ def _layout(data: bytes, delimiter: str, fields: int, limit: int) -> np.ndarray 
         return None
     if int(np.diff(ends, prepend=0).max()) > limit:
         return None
-    folded = np.unique(np.searchsorted(ends, lines[inside & (lines < ends[-1])], side="right"))
-    starts = np.concatenate(([0], ends[:-1]))
-    for record in folded:
-        part = octets[starts[record] : ends[record]]
-        marks = np.flatnonzero(part == _QUOTE)
-        separators = np.flatnonzero(part == ord(delimiter))
-        if np.count_nonzero(np.searchsorted(marks, separators) % 2 == 0) != fields - 1:
+    folded = np.searchsorted(ends, lines[inside & (lines < ends[-1])], side="right")
+    if len(folded):
+        separators = np.flatnonzero(octets[: ends[-1]] == ord(delimiter))
+        between = separators[~_are_inside(separators, quotes)]
+        counts = np.diff(np.searchsorted(between, ends), prepend=0)
+        if (counts[folded] != fields - 1).any():
             return None
     return ends
 
 
+def _enclosing(quotes: np.ndarray) -> np.ndarray:
+    """Return ``quotes`` (positions) without doubled ones: in turn, one that opens, one that closes.
+
+    That is so if the file is as it should be; `_quotes_enclose_fields` finds out.
+    """
+    opening, closing = quotes[0::2], quotes[1::2]
+    # A closing quote and an opening one right behind it are a quote inside of a field.
+    apart = opening[1:] - closing[: len(opening) - 1] > 1
+    opens = np.concatenate((opening[:1], opening[1:][apart]))
+    closes = np.concatenate((closing[: len(apart)][apart], closing[len(apart) :]))
+    enclosing = np.empty(len(opens) + len(closes), dtype=quotes.dtype)
+    enclosing[0::2], enclosing[1::2] = opens, closes
+    return enclosing
+
+
+def _are_inside(places: np.ndarray, quotes: np.ndarray) -> np.ndarray:
+    """Which of ``places`` are behind an opening and before a closing one of ``quotes``."""
+    return (np.searchsorted(quotes, places) & 1).astype(bool)
+
+
 def _quotes_enclose_fields(octets: np.ndarray, quotes: np.ndarray, delimiter: int) -> bool:
-    """Whether each quote opens a field, closes one, or is one of a doubled pair."""
+    """Whether each of ``quotes`` (no doubled ones) opens a field or closes one."""
     if len(quotes) % 2:
         return False
     opening, closing = quotes[0::2], quotes[1::2]
     before = octets[np.maximum(opening - 1, 0)]
-    opens = (before == delimiter) | (before == _NEWLINE) | (before == _QUOTE) | (opening == 0)
+    opens = (before == delimiter) | (before == _NEWLINE) | (opening == 0)
     behind = octets[closing + 1]  # a record's last byte is a line end, so there is one
-    closes = (behind == delimiter) | (behind == _NEWLINE) | (behind == _QUOTE)
-    return bool(opens.all() and (closes | (behind == _RETURN)).all())
+    closes = (behind == delimiter) | (behind == _NEWLINE) | (behind == _RETURN)
+    return bool(opens.all() and closes.all())
 
 
 class _StrictRecords:

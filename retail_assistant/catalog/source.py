@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from retail_assistant.catalog.mapping import FLIPKART, RFC_4180, Columns, CsvDialect, mapped
 from retail_assistant.catalog.records import ROW, Broken, RecordReader, TooBrokenError
@@ -139,6 +137,9 @@ def _csv_source(
 
 
 def _parquet_source(uri: str, file: BinaryIO, size: int, columns: Columns) -> CatalogSource:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     table = pq.ParquetFile(file)
     found = list(table.schema_arrow.names)
     _require(uri, columns, found)
@@ -186,6 +187,8 @@ def _require(uri: str, columns: Columns, found: list[str]) -> None:
 
 
 def _decompressed(uri: str, file: BinaryIO) -> BinaryIO:
+    import pyarrow as pa
+
     for suffix, compression in COMPRESSIONS.items():
         if uri.lower().endswith(suffix):
             return cast(BinaryIO, pa.input_stream(pa.PythonFile(file), compression=compression))

@@ -24,34 +24,25 @@ from retail_assistant.catalog.ragged import (
     offsets_of,
     picked,
 )
-from retail_assistant.catalog.schema import ATTRIBUTE
 from retail_assistant.catalog.text import plain, without_controls, without_escapes
 
 # Separators for the passes below; `without_controls` takes them out of the input first.
 _ENTRY, _NAME, _VALUE = "\x1e", "\x1d", "\x1c"
 
 _BEGIN, _BETWEEN, _END = '{"product_specification"=>[{', "}, {", "}]}"
-# Quotes stand only around a key or a value here, so no marker can hide inside of one.
-_REGULAR_ENTRY = r'^(?:"key"=>"[^"]*", )?"value"=>"[^"]*"$'
 
 
-def parsed_specifications(text: pl.Expr) -> pl.Expr:
-    """Return ``text`` (str, Ruby hash syntax) as list[struct{name: str?, value: str}].
+def attributes_of(texts: pl.Series) -> pl.Series:
+    """Return each of ``texts`` (str, Ruby hash syntax) as list[struct{name: str?, value: str}].
 
     In source order; never null (no specification is an empty list). A value that came without a
     key stands under a null name. An entry without a value (``=>nil``, ``""``, or cut off before
     its value) states nothing and is left out.
     """
-    return text.map_batches(attributes_of, return_dtype=pl.List(ATTRIBUTE), is_elementwise=True)
-
-
-def attributes_of(texts: pl.Series) -> pl.Series:
-    """``parsed_specifications`` of a column."""
     texts = texts.fill_null("")
     codes, entries, rows = _entries(texts)
-    is_regular = entries.str.contains(_REGULAR_ENTRY).to_numpy()
+    is_regular, attributes = _read_regular(entries)
     others = _rows_with_any(~is_regular[codes], rows)
-    attributes = _read_regular(entries)
     if others.any():
         numbers, distinct = encoded(texts.filter(pl.Series(others)))
         codes, rows = _with_others(codes, rows, others, numbers + np.uint32(len(entries)))
@@ -59,6 +50,13 @@ def attributes_of(texts: pl.Series) -> pl.Series:
     places, ends = picked(attributes, codes)
     values = attributes.values.gather(pl.Series(places))
     return as_lists(Ragged(values.alias(texts.name), ends[rows]))
+
+
+def stated(names: pl.Series, values: pl.Series) -> Ragged:
+    """Return one attribute (struct) for each of ``values``, none where it is null."""
+    attributes = pl.DataFrame({"name": names, "value": values})
+    is_stated = values.is_not_null()
+    return Ragged(attributes.filter(is_stated).to_struct(), offsets_of(is_stated.to_numpy()))
 
 
 def _entries(texts: pl.Series) -> tuple[np.ndarray, pl.Series, np.ndarray]:
@@ -98,15 +96,33 @@ def _chained(first: Ragged, second: Ragged) -> Ragged:
     return Ragged(values, np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]]))
 
 
-def _read_regular(entries: pl.Series) -> Ragged:
-    """Return the attribute of each of ``entries``; of one that is not regular, anything."""
-    entry = pl.col("entry")
-    readable = entries.to_frame("entry").select(without_controls(entry))
-    bodies = readable.select(
-        entry.str.extract(r'^"key"=>"([^"]*)"').alias("name"),
-        entry.str.extract(r'"value"=>"([^"]*)"$').alias("value"),
+def _read_regular(entries: pl.Series) -> tuple[np.ndarray, Ragged]:
+    """Return which of ``entries`` are regular (bool), and their attributes; of others, anything.
+
+    Regular ones are ``"key"=>"Fabric", "value"=>"Cotton"`` and ``"value"=>"Cotton"``, without a
+    quote inside: no marker can hide in a key or value.
+    """
+    parts = [pl.col(f"field_{number}") for number in range(9)]
+    keyed = _are(parts, ["", "key", "=>", None, ", ", "value", "=>", None, ""])
+    bare = _are(parts[:5], ["", "value", "=>", None, ""]) & parts[5].is_null()
+    read = (
+        entries.str.splitn('"', len(parts))
+        .struct.unnest()
+        .select(
+            (keyed | bare).fill_null(value=False).alias("is_regular"),
+            pl.when(keyed).then(parts[3]).alias("name"),
+            pl.when(keyed).then(parts[7]).otherwise(parts[3]).alias("value"),
+        )
     )
-    return _stated(_plain(bodies["name"]), _plain(bodies["value"]))
+    return read["is_regular"].to_numpy(), stated(
+        _unescaped(read["name"]), _unescaped(read["value"])
+    )
+
+
+def _are(parts: list[pl.Expr], texts: list[str | None]) -> pl.Expr:
+    return pl.all_horizontal(
+        part == text for part, text in zip(parts, texts, strict=True) if text is not None
+    )
 
 
 def _read(texts: pl.Series) -> Ragged:
@@ -130,22 +146,13 @@ def _read(texts: pl.Series) -> Ragged:
     unquoted = bodies.select(
         _unquoted(pl.col("name")).alias("name"), _unquoted(pl.col("value")).alias("value")
     )
-    attributes = _stated(_plain(unquoted["name"]), _plain(unquoted["value"]))
+    attributes = stated(_unescaped(unquoted["name"]), _unescaped(unquoted["value"]))
     places, ends = picked(attributes, codes)
     return Ragged(attributes.values.gather(pl.Series(places)), ends[offsets])
 
 
-def _stated(names: pl.Series, values: pl.Series) -> Ragged:
-    """Return one attribute (struct) for each value, none where it is null."""
-    attributes = pl.DataFrame({"name": names, "value": values})
-    is_stated = values.is_not_null()
-    return Ragged(attributes.filter(is_stated).to_struct(), offsets_of(is_stated.to_numpy()))
-
-
-def _plain(texts: pl.Series) -> pl.Series:
-    """Return quoted texts as plain text, their escapes read."""
-    codes, distinct = encoded(texts.fill_null(""))
-    return plain(without_escapes(distinct)).gather(pl.Series(codes))
+def _unescaped(texts: pl.Series) -> pl.Series:
+    return plain(without_escapes(texts))
 
 
 def _unquoted(body: pl.Expr) -> pl.Expr:

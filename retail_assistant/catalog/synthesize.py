@@ -17,6 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from retail_assistant.catalog.dirt import DIRT_KINDS, with_defects
+from retail_assistant.catalog.full_length import full_length
 from retail_assistant.catalog.schema import FLIPKART_COLUMNS
 from retail_assistant.catalog.vocabulary import (
     ASSORTMENT,
@@ -40,9 +41,12 @@ Draw = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.intp]
 
 
-def synthesize(rows: int, seed: int, dirt: float = 0.05) -> Iterator[pl.DataFrame]:
+def synthesize(
+    rows: int, seed: int, dirt: float = 0.05, *, long: bool = False
+) -> Iterator[pl.DataFrame]:
     """Yield ``rows`` invented catalog rows in frames of the 15 text columns.
 
+    ``long`` makes them as long as real ones (see full_length.py); otherwise they are half as long.
     ``dirt`` is the share of rows with one of ``DIRT_KINDS``. Independent of it, about a quarter of
     the clothing rows share a name with another one, and some specification entries have no key.
     Raises ValueError for a negative row count or seed, or for dirt outside 0 to 1.
@@ -53,18 +57,20 @@ def synthesize(rows: int, seed: int, dirt: float = 0.05) -> Iterator[pl.DataFram
             "and dirt from 0 to 1"
         )
     for first in range(0, rows, CHUNK_ROWS):
-        yield _chunk(_Draws(seed, first, min(CHUNK_ROWS, rows - first)), dirt)
+        yield _chunk(_Draws(seed, first, min(CHUNK_ROWS, rows - first)), dirt, long=long)
 
 
-def write_catalog(path: Path, rows: int, seed: int, dirt: float = 0.05) -> None:
-    """Write ``synthesize(rows, seed, dirt)`` to ``path`` as CSV, whole or not at all."""
+def write_catalog(
+    path: Path, rows: int, seed: int, dirt: float = 0.05, *, long: bool = False
+) -> None:
+    """Write ``synthesize(rows, seed, dirt, long=long)`` to ``path`` as CSV, whole or not at all."""
     header = pl.DataFrame(schema=dict.fromkeys(FLIPKART_COLUMNS, pl.String)).write_csv()
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
         whole = Path(folder) / path.name
         with whole.open("wb") as file:
             file.write(header.encode())
-            for frame in synthesize(rows, seed, dirt):
+            for frame in synthesize(rows, seed, dirt, long=long):
                 frame.write_csv(file, include_header=False)
         whole.replace(path)
 
@@ -124,7 +130,7 @@ def _named_after(draws: _Draws) -> Rows:
     return source
 
 
-def _chunk(draws: _Draws, dirt: float) -> pl.DataFrame:
+def _chunk(draws: _Draws, dirt: float, *, long: bool) -> pl.DataFrame:
     source = _named_after(draws)
     types = _product_types()
     brands = _brands()
@@ -141,12 +147,14 @@ def _chunk(draws: _Draws, dirt: float) -> pl.DataFrame:
         _with_attributes(rows, draws, source)
         for _, rows in sorted(base.partition_by("family", as_dict=True).items())
     ]
-    whole = _with_other_columns(pl.concat(families).sort("row"), draws)
+    whole = _with_other_columns(pl.concat(families).sort("row"), draws).select(FLIPKART_COLUMNS)
+    if long:
+        whole = full_length(whole, draws.pick)
     kinds = pl.Series(DIRT_KINDS)[draws.pick("dirt kind", len(DIRT_KINDS))]
     clean = pl.Series([None], dtype=pl.String)
     defects = kinds.zip_with(pl.Series(draws.chance("dirty", dirt)), clean)
     other_ids = whole["uniq_id"][draws.earlier("same id")]
-    return with_defects(whole.select(FLIPKART_COLUMNS), defects, other_ids)
+    return with_defects(whole, defects, other_ids)
 
 
 def _hex_ids(draws: _Draws) -> list[str]:

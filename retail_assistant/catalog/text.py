@@ -25,6 +25,11 @@ _MOJIBAKE = (
 # Printable ASCII, single spaces, no entity and no markup: nothing to do, and most texts are so.
 _UNUSUAL = f"[^ -~]|{_ENTITY_LIKE}|{_MARKUP_START}|  |^ | $|^$"
 _CONTROL = r"[\p{Cc}\u2028\u2029]"
+# A single space is left alone: most texts are mostly words.
+_WIDE_SPACE = r"[\p{Cc}\s--\x20][\p{Cc}\s]*|\x20[\p{Cc}\s]+"
+NOT_ASCII = r"[^\x00-\x7f]"
+# Latin letters with their accents and common punctuation are NFC as they are.
+_MAY_COMPOSE = r"[^\x00-\u02ff\u2010-\u2027\u2030-\u205e\u20b9\u2122]"
 _INVISIBLE = r"[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
 _ESCAPES = {"n": " ", "r": " ", "t": " ", '"': '"', "\\": "\\", "/": "/"}
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
@@ -32,29 +37,19 @@ _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 Change = Callable[[pl.Series], pl.Series]
 
 
-def plain_text(text: pl.Expr) -> pl.Expr:
-    """Return ``text`` (str) as one line of plain text: null where nothing is left.
+def plain(texts: pl.Series) -> pl.Series:
+    """Return each of ``texts`` (str) as one line of plain text: null where nothing is left.
 
     HTML entities are resolved and tags dropped, UTF-8 that was read as Windows-1252 is read again
     as UTF-8, control and invisible characters go, white space collapses, Unicode is NFC (not NFKC,
     which would turn "Polo™" into "PoloTM").
     """
-    return text.map_batches(plain, return_dtype=pl.String, is_elementwise=True)
-
-
-def unescaped(text: pl.Expr) -> pl.Expr:
-    r"""Return ``text`` (str) with the escapes of Ruby and JSON strings read: ``\"``, ``\u00e9``."""
-    return text.map_batches(without_escapes, return_dtype=pl.String, is_elementwise=True)
-
-
-def plain(texts: pl.Series) -> pl.Series:
-    """``plain_text`` of a column."""
-    return _on_distinct(texts, texts.str.contains(_UNUSUAL), _cleaned)
+    return _where(texts.str.contains(_UNUSUAL), texts, _cleaned)
 
 
 def without_escapes(texts: pl.Series) -> pl.Series:
-    """``unescaped`` of a column."""
-    return _on_distinct(texts, texts.str.contains("\\", literal=True), _each(_read_escapes))
+    r"""Return ``texts`` (str) with the escapes of Ruby and JSON read: ``\"``, ``\u00e9``."""
+    return _where(texts.str.contains("\\", literal=True), texts, _each(_read_escapes))
 
 
 def without_controls(text: pl.Expr) -> pl.Expr:
@@ -69,17 +64,23 @@ def has_entities(texts: pl.Series) -> pl.Series:
     return texts.str.contains(_ENTITY_LIKE).fill_null(value=False)
 
 
-def _on_distinct(texts: pl.Series, chosen: pl.Series, change: Change) -> pl.Series:
-    """Apply ``change`` to each distinct text of those that ``chosen`` (bool, null: no) marks."""
+def _where(chosen: pl.Series, texts: pl.Series, change: Change) -> pl.Series:
+    """Apply ``change`` to those of ``texts`` that ``chosen`` (bool, null: no) marks."""
     rows = chosen.arg_true()
     if rows.is_empty():
         return texts
-    codes, distinct = encoded(texts.gather(rows))
-    return with_replaced(texts, rows.to_numpy(), change(distinct).gather(pl.Series(codes)))
+    return with_replaced(texts, rows.to_numpy(), change(texts.gather(rows)))
 
 
 def _each(function: Callable[[str], str]) -> Change:
-    return lambda texts: pl.Series([function(text) for text in texts], dtype=pl.String)
+    """``function`` for each distinct text."""
+
+    def change(texts: pl.Series) -> pl.Series:
+        codes, distinct = encoded(texts)
+        changed = pl.Series([function(text) for text in distinct], dtype=pl.String)
+        return changed.gather(pl.Series(codes))
+
+    return change
 
 
 def _cleaned(texts: pl.Series) -> pl.Series:
@@ -87,12 +88,13 @@ def _cleaned(texts: pl.Series) -> pl.Series:
         (_MOJIBAKE, _each(_repaired)),
         (_ENTITY_LIKE, _each(_without_entities)),
         (_MARKUP_START, _without_tags),
+        (NOT_ASCII, lambda found: found.str.replace_all(_INVISIBLE, "")),
+        (_WIDE_SPACE, lambda found: found.str.replace_all(_WIDE_SPACE, " ")),
+        (_MAY_COMPOSE, lambda found: found.str.normalize("NFC")),
     ):
-        texts = _on_distinct(texts, texts.str.contains(pattern), change)
-    visible = without_controls(pl.col("text")).str.replace_all(_INVISIBLE, "")
-    collapsed = visible.str.replace_all(r"\s+", " ").str.strip_chars()
-    normal = texts.to_frame("text").select(collapsed.str.normalize("NFC")).to_series()
-    return normal.set(normal == "", None)
+        texts = _where(texts.str.contains(pattern), texts, change)
+    bare = texts.str.strip_chars()
+    return bare.set(bare == "", None)
 
 
 def _without_tags(texts: pl.Series) -> pl.Series:
