@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from retail_assistant.corpus.prompts import prompt_column
+from retail_assistant.corpus.lengths import prompt_column
 from retail_assistant.evaluation.baselines import (
     BASELINE_OF_GROUNDING,
     BASELINES,
