@@ -1,6 +1,6 @@
 """How strict the screens are: the section `screens` of the corpus profile."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -33,17 +33,7 @@ class ScreenPolicy(BaseModel):
         description="least share of words, besides the catalog's own, that the language knows",
     )
     personal_data: tuple[PersonalDataKind, ...] = Field(
-        (
-            "EMAIL_ADDRESS",
-            "PHONE_NUMBER",
-            "CREDIT_CARD",
-            "IBAN_CODE",
-            "IP_ADDRESS",
-            "US_SSN",
-            "IN_AADHAAR",
-            "PERSON",
-        ),
-        description="kinds of personal data that are looked for",
+        get_args(PersonalDataKind), description="kinds of personal data that are looked for"
     )
     near_duplicate: float = Field(
         0.8,
