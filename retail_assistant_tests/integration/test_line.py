@@ -26,7 +26,7 @@ NEVER_MADE = {"champion", "product_images"}
 OBSERVED = {"raw_catalog", "catalog_profile"}
 NAMING_ATTRIBUTES = ("src", "href", "xlink:href", "srcset", "data", "action", "poster")
 STYLE_REFERENCE = re.compile(r"""(?:url\(|@import )["']?([^"')]+)""")
-FIRST_RUN_SECONDS = 420
+FIRST_RUN_SECONDS = 600
 SECOND_RUN_SECONDS = 120
 
 

@@ -27,7 +27,7 @@ from retail_assistant.launch.workload import LAUNCHER_PID
 MakeSpec = Callable[..., LaunchSpec]
 Environment = dict[str, str]
 SECONDS_TO_START = 30
-SECONDS_TO_END = 20
+SECONDS_TO_END = 60
 RUN_SPEC = """
 import signal
 import sys
