@@ -7,7 +7,6 @@ decision on a version holds. Whether a version needs a person's decision is the 
 """
 
 import secrets
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,6 +24,7 @@ from pydantic import (
     ValidationError,
 )
 
+from retail_assistant.corpus.rendering import visible_text
 from retail_assistant.storage import StorageError, TableRef, TableStore, write_atomically
 
 SCREENED = "screened_dialogues"
@@ -58,12 +58,7 @@ class ApprovalPolicy(BaseModel):
 
 
 def _one_line(text: object) -> object:
-    """Text without control and invisible characters, on one line."""
-    if not isinstance(text, str):
-        return text
-    kinds = {"Cc": " ", "Zl": " ", "Zp": " ", "Cf": "", "Cs": "", "Co": "", "Cn": ""}
-    visible = (kinds.get(unicodedata.category(character), character) for character in text)
-    return " ".join("".join(visible).split())
+    return " ".join(visible_text(text).split()) if isinstance(text, str) else text
 
 
 _OneLine = BeforeValidator(_one_line)

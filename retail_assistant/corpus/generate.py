@@ -23,7 +23,7 @@ from retail_assistant.corpus.generators.policy import GenerationPolicy, Generato
 from retail_assistant.corpus.generators.template import TemplateGenerator
 from retail_assistant.corpus.generators.usage import Usage
 from retail_assistant.corpus.generators.writer import ModelGenerator, Unwritten, Written
-from retail_assistant.corpus.knowledge import Knowledge, knowledge_dialogues, read_knowledge
+from retail_assistant.corpus.knowledge import Knowledge, knowledge_as_of, knowledge_dialogues
 from retail_assistant.corpus.knowledge_files import KnowledgeError, knowledge_version
 from retail_assistant.corpus.planning import DialoguePolicy, plan_dialogues
 from retail_assistant.corpus.splits import sample_products
@@ -147,16 +147,15 @@ def generate(work: Workload, config: GenerateConfig) -> tuple[Written, pl.DataFr
     """
     briefs = plan(work, config)
     folder = work.spec.paths.get("knowledge")
-    knowledge = read_knowledge(folder) if folder is not None else None
+    knowledge = knowledge_as_of(folder, work.spec.inputs["knowledge"]) if folder else None
     if config.generator.kind == "template":
         written = Written(list(TemplateGenerator(seed=config.seed).write(briefs)), [], Usage())
     else:
         written = _ask(work, config, briefs, knowledge)
     unwritten = unwritten_frame(written.unwritten)
-    if folder is not None:
-        dialogues, rejected = knowledge_dialogues(folder, config.seed)
-        written.dialogues.extend(dialogues)
-        unwritten = pl.concat([unwritten, _unused(rejected)])
+    if knowledge is not None:
+        written.dialogues.extend(knowledge_dialogues(knowledge.items, config.seed))
+        unwritten = pl.concat([unwritten, _unused(knowledge.rejected)])
     return written, unwritten
 
 

@@ -17,7 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from retail_assistant.corpus.dialogues import Dialogue, Evidence, Subset
 from retail_assistant.corpus.draws import hash_order, stable_digest, stable_fraction
-from retail_assistant.corpus.knowledge_files import Entry, read_documents, read_entries
+from retail_assistant.corpus.knowledge_files import (
+    Entry,
+    KnowledgeError,
+    knowledge_version,
+    read_documents,
+    read_entries,
+)
 from retail_assistant.corpus.rendering import plain_text
 from retail_assistant.corpus.wording import value_stands_in
 
@@ -129,17 +135,24 @@ def read_knowledge(folder: Path) -> Knowledge:
     )
 
 
-def knowledge_dialogues(folder: Path, seed: int) -> tuple[list[Dialogue], pl.DataFrame]:
-    """Dialogues about the store's terms and questions, and the rows that were not used.
-
-    An item is on one side, train or validation, with all its phrasings, by a hash of what it asks.
+def knowledge_as_of(folder: Path, version: str) -> Knowledge:
+    """What a folder holds, if it is still what was looked at (`knowledge_version`).
 
     Raises:
-        KnowledgeError: as `read_knowledge`.
+        KnowledgeError: it has changed, or as `read_knowledge`.
     """
-    knowledge = read_knowledge(folder)
-    dialogues = [one for item in knowledge.items for one in _dialogues(item, seed)]
-    return dialogues, knowledge.rejected
+    if knowledge_version(folder) != version:
+        raise KnowledgeError(f"{folder} has changed since it was looked at; materialize again")
+    return read_knowledge(folder)
+
+
+def knowledge_dialogues(items: Iterable[KnowledgeItem], seed: int) -> Iterator[Dialogue]:
+    """Dialogues about the store's terms and questions.
+
+    An item is on one side, train or validation, with all its phrasings, by a hash of what it asks.
+    """
+    for item in items:
+        yield from _dialogues(item, seed)
 
 
 def document_briefs(documents: Mapping[str, str]) -> list[DocumentBrief]:

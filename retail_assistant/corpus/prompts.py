@@ -15,8 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from retail_assistant.catalog.index import CatalogIndex
 from retail_assistant.corpus.encoding import Encoder, PromptStyle
-from retail_assistant.corpus.knowledge import read_knowledge
-from retail_assistant.corpus.knowledge_files import KnowledgeError, knowledge_version
+from retail_assistant.corpus.knowledge import knowledge_as_of
 from retail_assistant.corpus.lengths import token_histogram
 from retail_assistant.corpus.rendering import (
     PROMPT_VERSION,
@@ -205,9 +204,8 @@ def _descriptions(work: Workload, policy: RenderingPolicy, encoder: Encoder) -> 
 
 def _texts(work: Workload, policy: RenderingPolicy, encoder: Encoder) -> pl.DataFrame:
     folder = work.spec.paths.get("knowledge")
-    if folder and knowledge_version(folder) != work.spec.inputs["knowledge"]:
-        raise KnowledgeError(f"{folder} has changed since it was looked at; materialize again")
-    documents = read_knowledge(folder).documents if folder else []
+    knowledge = knowledge_as_of(folder, work.spec.inputs["knowledge"]) if folder else None
+    documents = knowledge.documents if knowledge else []
     corpus = domain_texts(
         _table(work, "assortment"), _table(work, "splits"), documents, policy, encoder
     )

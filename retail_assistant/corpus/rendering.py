@@ -52,10 +52,14 @@ def plain_text(text: str, limit: int = MAX_VALUE_CHARACTERS) -> str:
     return _short_plain_text(text, limit) if is_short else _plain_text(text, limit)
 
 
+def visible_text(text: str) -> str:
+    """The text with a space for each control character, and without invisible characters."""
+    return "".join(map(_visible, text))
+
+
 def _plain_text(text: str, limit: int) -> str:
     normal = unicodedata.normalize("NFKC", text[: 4 * limit])
-    visible = "".join(_visible(character) for character in normal)
-    harmless = _BRACKETED_CONTROL_WORD.sub(r"(\1)", visible.translate(_BRACKETS))
+    harmless = _BRACKETED_CONTROL_WORD.sub(r"(\1)", visible_text(normal).translate(_BRACKETS))
     line = " ".join(harmless.split())
     if len(line) <= limit:
         return line

@@ -16,7 +16,7 @@ from retail_assistant.corpus.reading.text import normalise
 from retail_assistant.corpus.screens.catalog_text import CatalogText
 from retail_assistant.corpus.screens.grounding import ungrounded_because
 from retail_assistant.corpus.screens.language import other_language
-from retail_assistant.corpus.screens.offensive import UNSAFE, offensive_wording, site_in
+from retail_assistant.corpus.screens.offensive import UNSAFE, offensive_wordings, sites_in
 from retail_assistant.corpus.screens.personal_data import PERSON, personal_data_in, persons_in
 from retail_assistant.corpus.screens.policy import ScreenPolicy
 from retail_assistant.corpus.screens.repetition import (
@@ -169,7 +169,7 @@ def _row_screens(
     screens: list[tuple[RejectionReason, RowScreen]] = [
         ("other_language", partial(_other_language, catalog=catalog, policy=policy)),
         ("unsafe", partial(_linking, catalog=catalog)),
-        ("offensive", partial(_offensive, catalog=catalog, policy=policy)),
+        ("offensive", partial(_offensive, catalog=catalog, allowed=allowed)),
         ("personal_data", partial(_personal_data, catalog=catalog, policy=policy, known=known)),
         (
             "ungrounded",
@@ -190,18 +190,18 @@ def _other_language(one: Spoken, catalog: CatalogText, policy: ScreenPolicy) -> 
 
 def _linking(one: Spoken, catalog: CatalogText) -> str | None:
     for place in _PLACES:
-        site = site_in(one.without_names(place, catalog))
-        records = (catalog.record_text(product_id) for product_id in one.evidence)
-        if site and not any(f" {normalise(site)} " in record for record in records):
-            return f"the {place} has {site}"
+        records = [catalog.record_text(product_id) for product_id in one.evidence]
+        for site in sites_in(one.without_names(place, catalog)):
+            if not any(f" {normalise(site)} " in record for record in records):
+                return f"the {place} has {site}"
     return None
 
 
-def _offensive(one: Spoken, catalog: CatalogText, policy: ScreenPolicy) -> str | None:
+def _offensive(one: Spoken, catalog: CatalogText, allowed: frozenset[str]) -> str | None:
     for place in _PLACES:
-        found = offensive_wording(one.without_names(place, catalog))
-        if found and found.casefold() not in policy.allowed_words:
-            return f"the {place} says {found!r}"
+        for found in offensive_wordings(one.without_names(place, catalog)):
+            if normalise(found) not in allowed:
+                return f"the {place} says {found!r}"
     return None
 
 

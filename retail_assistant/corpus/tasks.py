@@ -21,12 +21,13 @@ from retail_assistant.corpus.rendering import (
     render_description_prompt,
     render_product_text,
 )
+from retail_assistant.corpus.splits import APART
 
 Task = Literal["assistant", "product_description", "domain_text"]
 TASKS: tuple[Task, ...] = get_args(Task)
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 
-LeftOutReason = Literal["missing", "boilerplate", "too_short", "too_long", "repeated"]
+LeftOutReason = Literal["apart", "missing", "boilerplate", "too_short", "too_long", "repeated"]
 _SUBSET_OF_SPLIT: dict[str, Subset] = {
     "train": "train",
     "validation": "validation",
@@ -38,6 +39,7 @@ _ROWS: dict[str, pl.DataType | type[pl.DataType]] = {
     "prompt": MESSAGES,
     "completion": MESSAGES,
 }
+_SUBSETS = (*_SUBSET_OF_SPLIT.values(), APART)
 _LEFT_OUT = {"product_id": pl.String, "subset": pl.String, "reason": pl.String}
 # As much of a description as is looked at; the rest would be over any limit.
 _CHARACTERS_READ = 10_000
@@ -123,6 +125,9 @@ def product_descriptions(
     left_out: list[tuple[str, str, str]] = []
     seen: set[str] = set()
     for product in _products_in_order(assortment, splits):
+        if product["subset"] == APART:
+            left_out.append((product["product_id"], APART, APART))
+            continue
         found = usable_description(product["description"], policy)
         reason = found.reason or ("repeated" if str(found.text).casefold() in seen else None)
         if found.text is None or reason is not None:
@@ -166,12 +171,12 @@ def domain_texts(
 
 
 def _products_in_order(assortment: pl.DataFrame, splits: pl.DataFrame) -> Iterable[dict[str, Any]]:
-    """Rows of the products with their subset: train first, then validation, then unseen."""
-    subset = pl.col("split").replace_strict(_SUBSET_OF_SPLIT)
+    """Rows of the products with their subset: train, validation, unseen, then those APART."""
+    subset = pl.col("split").replace(_SUBSET_OF_SPLIT)
     sided = assortment.join(
         splits.select("product_id", subset=subset), on="product_id", validate="1:1"
     )
-    order = pl.col("subset").cast(pl.Enum(list(_SUBSET_OF_SPLIT.values())))
+    order = pl.col("subset").cast(pl.Enum(_SUBSETS))
     return sided.sort(order, "product_id").iter_rows(named=True)
 
 

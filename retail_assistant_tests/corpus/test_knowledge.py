@@ -13,6 +13,7 @@ from retail_assistant.corpus.knowledge import (
     EXCERPT_CHARACTERS,
     PHRASINGS,
     document_briefs,
+    knowledge_as_of,
     knowledge_dialogues,
     read_knowledge,
 )
@@ -38,8 +39,9 @@ def folder_of(root: Path, **files: str | bytes) -> Path:
 
 
 def test_the_example_becomes_dialogues() -> None:
-    dialogues, rejected = knowledge_dialogues(EXAMPLE, seed=7)
-    assert rejected.is_empty()
+    knowledge = read_knowledge(EXAMPLE)
+    assert knowledge.rejected.is_empty()
+    dialogues = list(knowledge_dialogues(knowledge.items, seed=7))
     frame = dialogues_frame(dialogues)
     assert frame.height == len(dialogues) == 6 * 2 * PHRASINGS + 2 + 2 * PHRASINGS
     assert set(frame["intent"]) == {"knowledge"}
@@ -47,12 +49,21 @@ def test_the_example_becomes_dialogues() -> None:
     assert frame["product_id"].null_count() == frame.height
     documents = frame["evidence"].struct.field("documents").to_list()
     assert {name for names in documents for name in names} == {"terms.csv", "questions.yaml"}
-    assert dialogues_frame(knowledge_dialogues(EXAMPLE, seed=7)[0]).equals(frame)
+    assert dialogues_frame(knowledge_dialogues(knowledge.items, seed=7)).equals(frame)
+
+
+def test_a_folder_that_changed_is_looked_at_again(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, terms_csv=f"{TERMS}GSM,Grams.\n")
+    version = knowledge_version(folder)
+    assert len(knowledge_as_of(folder, version).items) == 1
+    folder_of(tmp_path, terms_csv=f"{TERMS}GSM,Grams for each metre.\n")
+    with pytest.raises(KnowledgeError, match="has changed since it was looked at"):
+        knowledge_as_of(folder, version)
 
 
 def test_a_term_is_asked_in_both_directions(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, terms_csv=f'{TERMS}GSM,"Grams, for each <m2>."\n')
-    dialogues, _ = knowledge_dialogues(folder, seed=1)
+    dialogues = list(knowledge_dialogues(read_knowledge(folder).items, seed=1))
     pairs = [(one.question, one.answer) for one in dialogues]
     meaning = [(q, a) for q, a in pairs if "GSM" in q]
     term = [(q, a) for q, a in pairs if "Grams, for each (m2)" in q]
@@ -67,9 +78,10 @@ def test_a_term_is_asked_in_both_directions(tmp_path: Path) -> None:
 
 def test_a_definition_that_names_its_term_is_not_turned_round(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, terms_csv=f"{TERMS}Denim,Denims are twills.\n")
-    dialogues, rejected = knowledge_dialogues(folder, seed=1)
-    assert {one.answer for one in dialogues} == {"Denim: Denims are twills."}
-    assert rejected.is_empty()
+    knowledge = read_knowledge(folder)
+    answers = {one.answer for one in knowledge_dialogues(knowledge.items, seed=1)}
+    assert answers == {"Denim: Denims are twills."}
+    assert knowledge.rejected.is_empty()
 
 
 def test_choices_are_asked_in_several_orders(tmp_path: Path) -> None:
@@ -79,9 +91,9 @@ def test_choices_are_asked_in_several_orders(tmp_path: Path) -> None:
         )
         for n, answer in enumerate(["flax", "B", "(b)", "b."])
     ]
-    dialogues, _ = knowledge_dialogues(folder_of(tmp_path, questions_jsonl="\n".join(lines)), 3)
+    knowledge = read_knowledge(folder_of(tmp_path, questions_jsonl="\n".join(lines)))
     orders = set()
-    for one in dialogues:
+    for one in knowledge_dialogues(knowledge.items, seed=3):
         assert one.answer[2:] == " Flax"
         assert one.answer in one.question
         orders.add(one.question.partition("? ")[2])
@@ -92,7 +104,7 @@ def test_an_item_is_on_one_side_whatever_comes_or_goes(tmp_path: Path) -> None:
     def sides(rows: list[str]) -> dict[str, set[str]]:
         folder = folder_of(tmp_path, terms_csv=TERMS + "".join(rows))
         found: dict[str, set[str]] = {}
-        for one in knowledge_dialogues(folder, seed=5)[0]:
+        for one in knowledge_dialogues(read_knowledge(folder).items, seed=5):
             number = one.question.partition("no")[2].split("?")[0].split(".")[0].split()[0]
             found.setdefault(number.strip(":"), set()).add(one.subset)
         return found

@@ -272,6 +272,16 @@ def test_a_policy_decides_what_is_allowed(small_catalog):
         assert screen(frame, small_catalog, policy=lenient)[1]["detail"].to_list() == []
 
 
+def test_an_allowed_word_hides_no_other(small_catalog):
+    policy = ScreenPolicy(allowed_words=("Damn It!",))
+    allowed = _dialogue(answer=f"{RAYON} Damn it.")
+    both = _dialogue(answer=f"{RAYON} Damn it. Real women love it.")
+    screened, rejected = screen(dialogues_frame([allowed]), small_catalog, policy=policy)
+    assert screened.height == 1, rejected["detail"].to_list()
+    _, rejected = screen(dialogues_frame([both]), small_catalog, policy=policy)
+    assert rejected["reason"].to_list() == ["offensive"]
+
+
 def test_the_summary_counts_every_dialogue_once(small_catalog):
     faults = [PLANTED["link"][1], PLANTED["e-mail"][1], PLANTED["card"][1]]
     dialogues = dialogues_frame([_dialogue(), *faults])

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from retail_assistant.corpus.encoding import Encoder
 from retail_assistant.corpus.knowledge import DocumentBrief
-from retail_assistant.corpus.splits import split_products
+from retail_assistant.corpus.splits import APART, split_products
 from retail_assistant.corpus.tasks import (
     RenderingPolicy,
     domain_texts,
@@ -128,6 +128,20 @@ def test_a_row_has_the_lengths_that_are_trained_on(
         assert row["prompt_tokens"] + row["completion_tokens"] == len(example.ids)
         assert "Fabric" not in row["prompt"][1]["content"]
     assert rows["prompt_style"].unique().to_list() == ["chat"]
+
+
+def test_a_product_that_would_join_two_sides_is_in_no_text(
+    catalog: pl.DataFrame, splits: pl.DataFrame, encoder: Encoder
+) -> None:
+    product_id = catalog["product_id"][7]
+    apart = pl.when(pl.col("product_id") == product_id).then(pl.lit(APART))
+    splits = splits.with_columns(split=apart.otherwise("split"))
+    rows, left_out = product_descriptions(catalog, splits, POLICY, encoder)
+    assert product_id not in rows["product_id"]
+    assert left_out.filter(product_id=product_id)["reason"].to_list() == [APART]
+    texts = domain_texts(catalog, splits, [], POLICY, encoder)
+    assert f"product/{product_id}" not in texts["source"]
+    assert texts.height > 0
 
 
 def test_no_rows_are_a_corpus_too(

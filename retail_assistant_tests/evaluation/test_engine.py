@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -51,8 +50,6 @@ def test_hugging_face_reads_the_trained_tokens(
 
 @pytest.mark.slow
 def test_vllm_reads_the_trained_tokens(tmp_path: Path) -> None:
-    if find_spec("vllm") is None:
-        pytest.skip("vLLM is not installed")
     save_tiny_model(tmp_path, gemma_tokenizer(), **TALKATIVE)
     # A process of its own: vLLM binds its process to cores and sets its environment.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:

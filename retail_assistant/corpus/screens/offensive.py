@@ -27,22 +27,21 @@ _DOMAIN = re.compile(
 )
 
 
-def site_in(text: str) -> str | None:
-    """The first bare name of a web site, such as "example.com"; None where there is none.
+def sites_in(text: str) -> list[str]:
+    """The bare names of web sites in the text, such as "example.com".
 
     Names of products must be taken out before: a brand may be called so.
     """
-    found = _DOMAIN.search(text)
-    return found[0] if found else None
+    return [found[0] for found in _DOMAIN.finditer(text)]
 
 
-def offensive_wording(text: str) -> str | None:
-    """The first offensive wording in the text (as it is written there); None where there is none.
+def offensive_wordings(text: str) -> list[str]:
+    """The offensive wordings in the text, as they are written there.
 
     Names of products must be taken out before: a brand is called what it is called.
     """
-    found = _pattern().search(" ".join(text.replace("\u2019", "'").split()))
-    return found[0] if found else None
+    line = " ".join(text.replace("\u2019", "'").split())
+    return [found[0] for found in _pattern().finditer(line)]
 
 
 @cache
