@@ -9,6 +9,8 @@ LOCK ?= requirements/cpu.lock
 CODE := retail_assistant retail_assistant_tests benchmarks deploy
 PORT ?= 3000
 MLFLOW_PORT ?= 5000
+# Each may hold a model, a Ray and a Dagster: more need more memory, not only more cores.
+TEST_WORKERS ?= 2
 
 export DAGSTER_DISABLE_TELEMETRY := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
@@ -42,7 +44,7 @@ check: setup  ## Lint, format and types.
 
 tests: setup
 	@sh deploy/local/install_browser.sh
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
 
 format: setup  ## Format and fix what can be fixed.
 	$(BIN)/ruff check --fix $(CODE)

@@ -26,6 +26,15 @@ CHATML = (
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For several workers (`make tests`): a file's tests share one, and so do those that share the
+    run of the whole graph. The long ones start first."""
+    for item in items:
+        whole_graph = "finished_line" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("line" if whole_graph else str(item.path)))
+    items.sort(key=lambda item: "integration" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def real_catalog() -> Path:
     """The first 999 rows of the public Flipkart sample; skips where they are not at hand."""
