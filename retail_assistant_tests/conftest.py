@@ -26,6 +26,7 @@ CHATML = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For several workers (`make tests`): a file's tests share one, and so do those that share the
     run of the whole graph. The long ones start first."""
