@@ -44,7 +44,7 @@ check: setup  ## Lint, format and types.
 
 tests: setup
 	@sh deploy/local/install_browser.sh
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder
 
 format: setup  ## Format and fix what can be fixed.
 	$(BIN)/ruff check --fix $(CODE)

@@ -18,6 +18,7 @@ __all__ = ["gcs_emulator"]
 hypothesis_settings.register_profile("untimed", deadline=None)
 hypothesis_settings.load_profile("untimed")
 
+WHOLE_GRAPH = tuple(f"integration/test_{name}.py" for name in ("chat", "kill", "line", "ui"))
 REPOSITORY = Path(__file__).resolve().parent.parent
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content']"
@@ -26,13 +27,21 @@ CHATML = (
 )
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """For several workers (`make tests`): a file's tests share one, and so do those that share the
-    run of the whole graph. The long ones start first."""
-    for item in items:
-        whole_graph = "finished_line" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("line" if whole_graph else str(item.path)))
+    run of the whole graph."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "the whole graph" if file.endswith(WHOLE_GRAPH) else file
+
+    return ByFile(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones start first."""
     items.sort(key=lambda item: "integration" not in item.path.parts)
 
 
