@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 
 from retail_assistant.catalog.source import catalog_state
 
@@ -20,7 +21,23 @@ def catalog_stamp(uri: str, settled_seconds: float = SETTLED_SECONDS) -> str | N
     """
     state = catalog_state(uri)
     written = state.get("mtime")
-    # A time in the future comes from another clock; waiting for it could take for ever.
-    if isinstance(written, int | float) and 0 <= time.time() - written < settled_seconds:
+    if isinstance(written, int | float) and _is_fresh(written, settled_seconds):
         return None
     return json.dumps({name: str(state[name]) for name in _TELLING if name in state})
+
+
+def folder_stamp(folder: Path, settled_seconds: float = SETTLED_SECONDS) -> str | None:
+    """As `catalog_stamp`, of all that is in a local folder."""
+    found = {
+        str(path.relative_to(folder)): (stat.st_mtime, stat.st_size)
+        for path in sorted(folder.rglob("*"))
+        if (stat := path.stat(follow_symlinks=False))
+    }
+    if any(_is_fresh(written, settled_seconds) for written, _ in found.values()):
+        return None
+    return json.dumps(found)
+
+
+def _is_fresh(written: float, settled_seconds: float) -> bool:
+    """Whether it was written just now; a time in the future comes from another clock."""
+    return 0 <= time.time() - written < settled_seconds

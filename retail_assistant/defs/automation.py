@@ -3,14 +3,18 @@
 import dagster as dg
 
 from retail_assistant.catalog.source import CatalogError
-from retail_assistant.catalog.stamp import catalog_stamp
+from retail_assistant.catalog.stamp import catalog_stamp, folder_stamp
 from retail_assistant.defs.partitions import job_partitions, task_partitions
 from retail_assistant.settings import get_settings
+
+OBSERVED = dg.AssetSelection.assets("raw_catalog", "catalog_profile", "store_knowledge")
+"""What a retailer has, and changes."""
 
 prepare = dg.define_asset_job(
     "prepare",
     dg.AssetSelection.groups("catalog", "corpus")
-    - dg.AssetSelection.assets("raw_catalog", "catalog_profile", "product_images", "prompt_corpus")
+    - OBSERVED
+    - dg.AssetSelection.assets("product_images", "prompt_corpus")
     | dg.AssetSelection.assets("base_model"),
     description="From the catalog to screened dialogues, and the base model.",
 )
@@ -22,8 +26,9 @@ render_prompts = dg.define_asset_job(
 )
 observe_catalog = dg.define_asset_job(
     "observe_catalog",
-    dg.AssetSelection.assets("raw_catalog", "catalog_profile"),
-    description="Look whether the retailer's file, or its profile, has changed.",
+    OBSERVED,
+    description="Look whether the retailer's file, its profile or the store's knowledge has"
+    " changed.",
 )
 accept_catalog = dg.define_asset_job(
     "accept_catalog",
@@ -73,19 +78,22 @@ catalog_observation = dg.ScheduleDefinition(
     job=observe_catalog,
     minimum_interval_seconds=get_settings().refresh_interval,
     default_status=_SENSOR_STATUS,
-    description="Look at the retailer's file and its profile (date and size, not content); observe"
-    " them if they may have changed.",
+    description="Look at the retailer's file, its profile and the store's knowledge (date and size,"
+    " not content); observe them if they may have changed.",
 )
 def catalog_arrival(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Request an observation where the file may have changed since the last look."""
     settings = get_settings()
     try:
-        file, profile = map(catalog_stamp, (settings.catalog_uri, str(settings.catalog_profile)))
-    except CatalogError as error:
+        stamps = [
+            *map(catalog_stamp, (settings.catalog_uri, str(settings.catalog_profile))),
+            *map(folder_stamp, [settings.knowledge] if settings.knowledge else []),
+        ]
+    except (CatalogError, OSError) as error:
         return dg.SkipReason(str(error))
-    if file is None or profile is None:
+    if None in stamps:
         return dg.SkipReason("written to just now: it may not be complete yet")
-    stamp = f"{file} {profile}"
+    stamp = " ".join(map(str, stamps))
     if stamp == context.cursor:
         return dg.SkipReason(f"{settings.catalog_uri} is as it was")
     # No run key: Dagster would never launch the same one again, and a file that is put back with

@@ -14,11 +14,7 @@ from retail_assistant.corpus.generate import (
     generation_spec,
     is_worth_another_run,
 )
-from retail_assistant.corpus.knowledge_files import (
-    KnowledgeError,
-    knowledge_version,
-    read_texts,
-)
+from retail_assistant.corpus.knowledge_files import read_texts
 from retail_assistant.corpus.profile import generator_choice, get_corpus_profile
 from retail_assistant.corpus.reuse import dialogue_reuse
 from retail_assistant.corpus.screening import screen, screening_summary
@@ -67,15 +63,6 @@ def _generate_config() -> GenerateConfig:
     )
 
 
-def _knowledge_version() -> str | None:
-    """The content of the store's knowledge. What is wrong with it, the run will say."""
-    folder = get_settings().knowledge
-    try:
-        return knowledge_version(folder) if folder else None
-    except KnowledgeError:
-        return "unreadable"
-
-
 def _generation_version() -> str:
     """Other settings, other dialogues: Dagster then shows them as outdated."""
     settings, profile = get_settings(), get_corpus_profile()
@@ -84,7 +71,6 @@ def _generation_version() -> str:
         "sampling": profile.generation.sampling,
         "dialogues": profile.dialogues.model_dump(),
         "products": [settings.train_products, settings.evaluation_products, settings.seed],
-        "knowledge": _knowledge_version(),
     }
     return f"{CODE_VERSION}.{fingerprint(asked)[:8]}"
 
@@ -126,6 +112,7 @@ def product_splits(
             " be used, each with its reason."
         ),
     },
+    deps=["store_knowledge"],
     group_name=GROUP,
     code_version=_generation_version(),
 )
@@ -208,6 +195,7 @@ def _last(asset: str) -> pl.DataFrame | None:
         ),
         "rejected_dialogues": _table_out("Dialogues that did not pass, each with its reason."),
     },
+    deps=["store_knowledge"],
     group_name=GROUP,
     code_version=f"2.{fingerprint(get_corpus_profile().screens.model_dump())[:8]}",
 )

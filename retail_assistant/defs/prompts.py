@@ -31,7 +31,7 @@ LENGTHS = ("prompt_tokens", "grounded_prompt_tokens", "completion_tokens", "toke
     owners=["team:catalog"],
     kinds={"polars", "parquet"},
     partitions_def=task_partitions,
-    deps=["corpus_approval"],
+    deps=["corpus_approval", "store_knowledge"],
     code_version=f"{PROMPT_VERSION}.{fingerprint(get_corpus_profile().rendering.model_dump())[:8]}",
     automation_condition=REFRESH_CORPUS,
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from retail_assistant.catalog.source import CatalogError
-from retail_assistant.catalog.stamp import catalog_stamp
+from retail_assistant.catalog.stamp import catalog_stamp, folder_stamp
 
 
 @pytest.fixture
@@ -53,3 +53,20 @@ def test_a_date_in_the_future_is_not_waited_for(catalog: Path) -> None:
 def test_no_file_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="was not found"):
         catalog_stamp(str(tmp_path / "none.csv"))
+
+
+def test_a_folder_has_another_stamp_when_a_file_changes_comes_or_goes(tmp_path: Path) -> None:
+    def write(name: str, text: str, when: int = 1_000_000_000) -> str | None:
+        (tmp_path / "documents").mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+        for path in (tmp_path / name, tmp_path / "documents"):
+            os.utime(path, (when, when))
+        return folder_stamp(tmp_path)
+
+    stamps = [write("terms.csv", "a"), write("terms.csv", "ab"), write("documents/one.md", "c")]
+    stamps.append(write("documents/one.md", "c", 1_000_000_001))
+    assert None not in stamps
+    assert len(set(stamps)) == 4
+    assert folder_stamp(tmp_path) == stamps[-1]
+    (tmp_path / "terms.csv").write_text("just now")
+    assert folder_stamp(tmp_path) is None

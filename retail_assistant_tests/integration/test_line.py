@@ -23,7 +23,7 @@ PARTITIONS = {
 }
 NEVER_MADE = {"champion", "product_images"}
 """A model of random weights passes no rule of the promotion policy."""
-OBSERVED = {"raw_catalog", "catalog_profile"}
+OBSERVED = {"raw_catalog", "catalog_profile", "store_knowledge"}
 MAY_BE_EMPTY = ("rejected_", "unwritten_", "catalog_changes")
 NAMING_ATTRIBUTES = ("src", "href", "xlink:href", "srcset", "data", "action", "poster")
 STYLE_REFERENCE = re.compile(r"""(?:url\(|@import )["']?([^"')]+)""")

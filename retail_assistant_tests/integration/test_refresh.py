@@ -42,7 +42,7 @@ MADE = {
 }
 """Not the prompts: they wait for the base model, which no test here needs."""
 CLEANED = {"products", "rejected_products"}
-OBSERVED = {"raw_catalog", "catalog_profile"}
+OBSERVED = {"raw_catalog", "catalog_profile", "store_knowledge"}
 MODULE = "retail_assistant.definitions"
 LOOK_SECONDS = 2
 # Nothing in progress and nothing new for so long: several looks of both sensors.
