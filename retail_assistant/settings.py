@@ -2,10 +2,10 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from retail_assistant.objects import is_object_location
 
@@ -85,8 +85,30 @@ class Settings(BaseSettings):
         " a person (`retail-assistant corpus approve`); default: auto in the local environment,"
         " required in the cluster.",
     )
-    launcher: Literal["local"] = Field(
-        default="local", description="Where heavy work runs. `local`: a process on this machine."
+    launcher: Literal["local", "ray", "kuberay"] = Field(
+        default="local",
+        description="Where heavy work runs. `local`: processes on this machine; `ray`: a job on the"
+        " cluster at RAY_ADDRESS (default: one of this machine, for the job's time); `kuberay`: a"
+        " RayJob on Kubernetes.",
+    )
+    kuberay_image: str | None = Field(
+        default=None,
+        min_length=1,
+        validate_default=True,
+        description="The container image of a RayJob, with this package; needed by `kuberay`.",
+    )
+    kuberay_namespace: str = Field(
+        default="default", min_length=1, description="The Kubernetes namespace of RayJobs."
+    )
+    kuberay_nodes: Annotated[dict[str, str], NoDecode] = Field(
+        default={},
+        description="Labels of the nodes that RayJobs work on, with commas between, such as"
+        " cloud.google.com/gke-accelerator=nvidia-h100-80gb.",
+    )
+    kuberay_storage: str = Field(
+        default="retail-assistant",
+        min_length=1,
+        description="The PersistentVolumeClaim that is the storage folder on every node.",
     )
     mlflow_uri: str | None = Field(
         default=None,
@@ -99,7 +121,23 @@ class Settings(BaseSettings):
         default="http://127.0.0.1:3000", description="Where links in MLflow to Dagster runs lead."
     )
     studies: Path = Field(
-        default=SHIPPED_STUDIES, description="The folder of study files (*.yaml)."
+        default=SHIPPED_STUDIES,
+        description="A folder of your own study files (*.yaml), beside the shipped ones.",
+    )
+    devices: str = Field(
+        default="auto",
+        description="What the parallelism plan is for: `auto` (this machine's GPUs, or its CPU),"
+        " `cpu`, or a cluster's GPUs such as `8 x NVIDIA H100 80GB`, `2 x 24 GiB`,"
+        " `2 nodes x 8 x NVIDIA A100-SXM4-80GB`.",
+    )
+    price_per_device_hour: float | None = Field(
+        default=None, ge=0, description="What a GPU (or CPU process) costs an hour, for estimates."
+    )
+    price_per_kwh: float | None = Field(
+        default=None, ge=0, description="What a kilowatt hour costs, for estimates."
+    )
+    currency: str = Field(
+        default="USD", min_length=1, max_length=8, description="The currency of both prices."
     )
     train_products: int | None = Field(
         default=50,
@@ -133,11 +171,38 @@ class Settings(BaseSettings):
     def _all_is_no_limit(cls, value: object) -> object:
         return None if isinstance(value, str) and value.strip().lower() == "all" else value
 
+    @field_validator("kuberay_image")
+    @classmethod
+    def _kuberay_has_an_image(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and info.data.get("launcher") == "kuberay":
+            raise ValueError("allowed with RETAIL_LAUNCHER=kuberay: the name of an image")
+        return value
+
+    @field_validator("kuberay_nodes", mode="before")
+    @classmethod
+    def _labels_have_values(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        labels = [label.strip().partition("=") for label in value.split(",") if label.strip()]
+        if not all(name and sign and content for name, sign, content in labels):
+            raise ValueError("allowed: label=value, with commas between several")
+        return {name.strip(): content.strip() for name, _, content in labels}
+
     @field_validator("storage_uri")
     @classmethod
     def _storage_is_local(cls, value: str) -> str:
         if "://" in value:
             raise ValueError("allowed in this version: a local folder")
+        return value
+
+    @field_validator("devices")
+    @classmethod
+    def _devices_can_be_read(cls, value: str) -> str:
+        # Imported here: this module stands below all stages.
+        from retail_assistant.training.devices import AUTO, Devices
+
+        if value.strip().lower() != AUTO:
+            Devices.parsed(value)
         return value
 
     @field_validator("refresh_schedule")

@@ -8,6 +8,8 @@ import sys
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from filelock import FileLock
+
 from retail_assistant.settings import PACKAGE_FOLDER, Settings
 from retail_assistant.storage import write_atomically
 
@@ -20,7 +22,14 @@ class WorkbenchError(RuntimeError):
 
 
 def prepare_instance(settings: Settings) -> Path:
-    """Make the Dagster instance folder, point `DAGSTER_HOME` at it unless it is set already."""
+    """Make the Dagster instance folder, point `DAGSTER_HOME` at it unless it is set already.
+
+    Its databases are made here, too: two servers that start at once on a new folder would both
+    create them, and leave them broken.
+    """
+    # Here: it takes most of a second, which commands without an instance need not wait.
+    from dagster import DagsterInstance
+
     folder = Path(os.environ.get("DAGSTER_HOME") or settings.storage / "dagster").resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -30,6 +39,8 @@ def prepare_instance(settings: Settings) -> Path:
     except OSError as error:
         raise WorkbenchError(f"{folder} cannot be written: {error.strerror}") from error
     os.environ["DAGSTER_HOME"] = str(folder)
+    with FileLock(folder / ".lock"), DagsterInstance.from_config(str(folder)):
+        pass
     return folder
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from retail_assistant import __version__
 from retail_assistant.cli import main
-from retail_assistant.settings import SHIPPED_STUDIES, Settings
+from retail_assistant.settings import Settings
 
 COLUMNS_OF_THE_FLIPKART_SAMPLE = 15
 DIALOGUES = pl.DataFrame(
@@ -130,34 +130,6 @@ def test_options_out_of_range_are_refused(
     assert result.code == 2
     assert arguments[-2] in result.err
     assert not (tmp_path / "x.csv").exists()
-
-
-def test_all_jobs_are_listed(cli: Cli) -> None:
-    result = cli("jobs", "list")
-    assert result.code == 0
-    for job in ("quickstart-closed-book", "quickstart-grounded", "base", "job-0", "job-2"):
-        assert job in result.out
-
-
-def test_a_job_is_shown_with_every_value(cli: Cli) -> None:
-    shown = json.loads(cli("jobs", "show", "job-1").out)
-    assert shown["study"] == "retail"
-    assert shown["hyperparameters"]["learning_rate"] == 2e-4
-    assert shown["hyperparameters"]["quantization"] == "none"
-
-
-def test_a_job_that_does_not_exist_is_refused(cli: Cli) -> None:
-    assert_refused(cli("jobs", "show", "job-9"), "no job 'job-9'", "allowed: ", "job-0")
-
-
-def test_studies_are_validated(cli: Cli, tmp_path: Path) -> None:
-    assert cli("jobs", "validate", SHIPPED_STUDIES).code == 0
-    (tmp_path / "wrong.yaml").write_text(
-        "study: s\ndescription: d\njobs:\n"
-        "  fast: {lora_r: 8, lora_alpha: 16, learning_rate: 20000}\n"
-    )
-    result = cli("jobs", "validate", tmp_path)
-    assert_refused(result, "wrong.yaml: job fast: learning_rate=20000", "less than or equal to 0.1")
 
 
 def test_every_setting_is_shown(cli: Cli) -> None:

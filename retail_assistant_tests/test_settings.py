@@ -59,6 +59,7 @@ def test_all_means_no_limit(monkeypatch: pytest.MonkeyPatch, value: str) -> None
         ("RETAIL_GENERATOR", "oracle", "'template'"),
         ("RETAIL_APPROVAL", "never", "'auto' or 'required'"),
         ("RETAIL_LAUNCHER", "rocket", "'local'"),
+        ("RETAIL_KUBERAY_NODES", "gpu", "label=value"),
         ("RETAIL_CATALOG_URI", "", "at least 1 character"),
         ("RETAIL_STORAGE_URI", "", "at least 1 character"),
         ("RETAIL_OBJECT_URI", "s3://bucket/prefix", "gs://bucket/prefix"),
@@ -117,3 +118,13 @@ def test_who_approves_depends_on_the_environment_unless_it_is_said(
 def test_a_given_tracking_server_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETAIL_MLFLOW_URI", "http://127.0.0.1:5001")
     assert get_settings().mlflow_tracking_uri == "http://127.0.0.1:5001"
+
+
+def test_kubernetes_needs_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETAIL_LAUNCHER", "kuberay")
+    with pytest.raises(SettingsError, match=r"RETAIL_KUBERAY_IMAGE=None: .*the name of an image"):
+        get_settings()
+    get_settings.cache_clear()
+    monkeypatch.setenv("RETAIL_KUBERAY_IMAGE", "registry.example.com/retail:1")
+    monkeypatch.setenv("RETAIL_KUBERAY_NODES", "gpu=h100, zone = a")
+    assert get_settings().kuberay_nodes == {"gpu": "h100", "zone": "a"}

@@ -52,7 +52,7 @@ class Encoder:
                 " an instruction-tuned model"
             )
         self._takes_system = style == "alpaca" or self._template_takes_system()
-        self._start = self._alpaca_start() if style == "alpaca" else []
+        self._start = self._first_of_text() if style == "alpaca" else []
         self._ending = tokenizer.eos_token if style == "alpaca" else ""
         self.end_of_turn = self._find_end_of_turn()
 
@@ -85,6 +85,11 @@ class Encoder:
     def lengths(self, texts: Iterable[str]) -> Iterator[int]:
         """How many tokens each plain text has, without any that a model wants around it."""
         return map(len, self._tokenized(texts, start=[]))
+
+    def documents(self, texts: Iterable[str]) -> Iterator[list[int]]:
+        """The token ids of plain texts that are learned whole, each with its beginning and end."""
+        start, end = self._first_of_text(), [self._tokenizer.eos_token_id]
+        yield from ([*ids, *end] for ids in self._tokenized(texts, start))
 
     def _example(self, asked: str, whole: str, prompt: list[int], ids: list[int]) -> Example:
         if not whole.startswith(asked):
@@ -133,7 +138,7 @@ class Encoder:
             return False
         return True
 
-    def _alpaca_start(self) -> list[int]:
+    def _first_of_text(self) -> list[int]:
         """What the tokenizer itself puts before a text."""
         first = self._tokenizer("text")["input_ids"][:1]
         return first if first == [self._tokenizer.bos_token_id] else []

@@ -1,9 +1,12 @@
 """The evaluation stage: the same questions to every model, scored, compared, and one promoted."""
 
+from pathlib import Path
+
 import dagster as dg
 import polars as pl
 
 from retail_assistant.defs.adapters import adapter
+from retail_assistant.defs.comparison_run import COMPARISON_RUN
 from retail_assistant.defs.io_managers import frame_version, preview, table_result
 from retail_assistant.defs.partitions import (
     REGISTRY,
@@ -14,7 +17,8 @@ from retail_assistant.defs.partitions import (
 from retail_assistant.defs.resources import Launcher
 from retail_assistant.evaluation.archive import cost_row, read_comparison, write_comparison
 from retail_assistant.evaluation.baselines import BASELINE_OF_GROUNDING, BASELINES
-from retail_assistant.evaluation.comparison import compare
+from retail_assistant.evaluation.comparison import Comparison, compare
+from retail_assistant.evaluation.comparison_run import record_comparison
 from retail_assistant.evaluation.metrics import score, summarize
 from retail_assistant.evaluation.pictures import accuracy_bars, loss_curve
 from retail_assistant.evaluation.promotion import PromotionPolicy, decide
@@ -29,6 +33,7 @@ from retail_assistant.launch.spec import (
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import TableRef, TableStore, fingerprint
 from retail_assistant.training.jobs import EVALUATED_TASK
+from retail_assistant.training.tracking import tracked_run
 
 GROUP = "evaluation"
 OWNERS = ["team:machine-learning"]
@@ -150,9 +155,10 @@ def evaluation_report(
 @dg.asset(
     group_name=GROUP,
     owners=OWNERS,
-    kinds={"polars", "plotly"},
+    kinds={"polars", "plotly", "mlflow"},
     ins={"prompt_corpus": dg.AssetIn(partition_mapping=assistant_corpus)},
     deps=[evaluation_report, adapter],
+    required_resource_keys={COMPARISON_RUN},
     code_version="1",
 )
 def model_comparison(
@@ -185,6 +191,7 @@ def model_comparison(
     folder = settings.storage / "artefacts" / "model_comparison" / identity
     report = write_comparison(comparison, folder, histories)
     context.log.info(headline(comparison))
+    url = _record(context, comparison, report, artefacts)
     return dg.MaterializeResult(
         value=ArtefactRef(folder=folder, fingerprint=identity),
         data_version=dg.DataVersion(identity),
@@ -197,8 +204,29 @@ def model_comparison(
             "tests": preview(comparison.tests, rows=20),
             "costs": preview(comparison.costs, rows=20),
             "not_evaluated": preview(comparison.missing, rows=20),
+            **({"mlflow_run": dg.MetadataValue.url(url)} if url else {}),
         },
     )
+
+
+def _record(
+    context: dg.AssetExecutionContext,
+    comparison: Comparison,
+    report: Path,
+    artefacts: dict[str, ArtefactRef],
+) -> str | None:
+    """Where MLflow shows the comparison; None: it is away, which stops nothing."""
+    run = getattr(context.resources, COMPARISON_RUN)
+    if run is None:
+        return None
+    tracked = {job: tracked_run(ref.folder) for job, ref in artefacts.items()}
+    tags = {f"run.{job}": one.run_id for job, one in tracked.items() if one and one.run_id}
+    try:
+        experiment, run_id = record_comparison(run, comparison, report, tags)
+    except Exception as error:
+        context.log.warning(f"not recorded in MLflow: {type(error).__name__}: {error}")
+        return None
+    return f"{get_settings().mlflow_ui}/#/experiments/{experiment}/runs/{run_id}"
 
 
 def _reports_on(baseline: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], list[str]]:

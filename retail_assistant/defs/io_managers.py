@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from typing import Any
+from typing import Any, get_origin
 
 import dagster as dg
 import polars as pl
@@ -109,7 +109,8 @@ class StorageIOManager(dg.ConfigurableIOManager):
     """Frames go to content-named parquet files, artefact references to small pointer files.
 
     An input is loaded as its parameter's annotation asks: `pl.DataFrame`, `pl.LazyFrame`,
-    `TableRef` (where it is and which content) or `ArtefactRef`. A table that was written in pieces
+    `TableRef` (where it is and which content) or `ArtefactRef`; `dict[str, TableRef]` takes any
+    number of partitions, by their keys. A table that was written in pieces
     comes as a `TableRef`: it is stored already, and only its pointer moves.
     """
 
@@ -132,15 +133,18 @@ class StorageIOManager(dg.ConfigurableIOManager):
 
     def load_input(
         self, context: dg.InputContext
-    ) -> pl.DataFrame | pl.LazyFrame | TableRef | ArtefactRef:
+    ) -> pl.DataFrame | pl.LazyFrame | TableRef | ArtefactRef | dict[str, TableRef]:
         """Load what an upstream asset stored.
 
         Raises:
             StorageError: it was never materialized, or is damaged.
         """
-        partition = context.asset_partition_key if context.has_asset_partitions else None
         name = context.asset_key.path[-1]
         wanted = context.dagster_type.typing_type
+        if get_origin(wanted) is dict:
+            store = TableStore(get_settings().storage)
+            return {key: store.ref(name, key) for key in sorted(context.asset_partition_keys)}
+        partition = context.asset_partition_key if context.has_asset_partitions else None
         if wanted is ArtefactRef:
             return read_artefact_ref(get_settings().storage, name, partition)
         ref = TableStore(get_settings().storage).ref(name, partition)

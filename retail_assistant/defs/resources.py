@@ -1,42 +1,122 @@
 """The seam to heavy work, and what is bound for an environment."""
 
 import logging
-from typing import Any
+import os
+import uuid
+from typing import Any, Literal
 
 import dagster as dg
+from pydantic import Field
 
 from retail_assistant.defs.io_managers import StorageIOManager
-from retail_assistant.launch.local import run_local
-from retail_assistant.launch.spec import ArtefactRef, LaunchSpec, read_manifest
-from retail_assistant.settings import Settings
+from retail_assistant.launch.command import write_spec
+from retail_assistant.launch.kuberay import SECONDS_TO_START, Kubernetes, ray_job_manifest
+from retail_assistant.launch.local import LOG_NAME, run_local
+from retail_assistant.launch.logs import following_logs
+from retail_assistant.launch.ray_job import failure_of, run_ray_job
+from retail_assistant.launch.spec import ArtefactRef, LaunchError, LaunchSpec, read_manifest
+from retail_assistant.settings import Settings, get_settings
 
 
 class Launcher(dg.ConfigurableResource):
-    """Runs heavy work in its own process, unless its artefact is there already.
+    """Runs heavy work in processes of its own, unless its artefact is there already.
 
-    The process reports through Dagster Pipes; what it leaves in its folder is the truth.
+    The work reports through Dagster Pipes, and what its processes write is told at the level
+    "debug"; what they leave in the artefact's folder is the truth.
     """
 
+    kind: Literal["local", "ray", "kuberay"] = Field(
+        default="local", description="Where: this machine, a Ray cluster, or Kubernetes."
+    )
+
     def launch(self, context: dg.AssetExecutionContext, spec: LaunchSpec) -> ArtefactRef:
-        """The finished artefact of a spec.
+        """The finished artefact of a spec. However this ends, nothing of the work runs on.
 
         Raises:
+            Preempted: the work made room; run again it goes on.
             LaunchError: the work did not finish; says why.
         """
         ref = ArtefactRef(folder=spec.folder, fingerprint=spec.fingerprint)
         if read_manifest(spec.folder) is not None:
             context.log.info(f"{spec.name} {spec.fingerprint}: unchanged, kept")
             return ref
-        context.log.info(f"{spec.name} {spec.fingerprint}: running {spec.module}")
+        context.log.info(
+            f"{spec.name} {spec.fingerprint}: running {spec.module} ({self.kind});"
+            f" log: {spec.folder / LOG_NAME}"
+        )
+        with following_logs(spec.folder, context.log.debug):
+            if self.kind == "kuberay":
+                run_kuberay_job(context, spec, get_settings())
+            else:
+                self._run(context, spec)
+        return ref
+
+    def _run(self, context: dg.AssetExecutionContext, spec: LaunchSpec) -> None:
         # Dagster's own subprocess client signals the direct child only; `accelerate launch` and
-        # vLLM have children of their own, so the process group is started and ended here.
+        # vLLM have children of their own, which are started, found and ended in `launch`.
         with dg.open_pipes_session(
             context=context,
-            context_injector=dg.PipesTempFileContextInjector(),
-            message_reader=dg.PipesTempFileMessageReader(),
+            context_injector=dg.PipesEnvContextInjector(),
+            message_reader=message_reader(context, spec),
         ) as session:
-            run_local(spec, session.get_bootstrap_env_vars())
-        return ref
+            given = dict(session.get_bootstrap_env_vars())
+            if self.kind == "local":
+                run_local(spec, given)
+            else:
+                run_ray_job(spec, given, context.log.info)
+
+
+def message_reader(
+    context: dg.AssetExecutionContext, spec: LaunchSpec
+) -> dg.PipesFileMessageReader:
+    """Pipes messages through a file in the artefact's folder, which every node sees.
+
+    Messages in a Ray job's log are lost when the connection that tails it breaks.
+    """
+    return dg.PipesFileMessageReader(str(spec.folder / f"messages-{context.run_id}.jsonl"))
+
+
+def run_kuberay_job(
+    context: dg.AssetExecutionContext, spec: LaunchSpec, settings: Settings
+) -> None:
+    """Run a spec as a RayJob on Kubernetes.
+
+    Raises:
+        Preempted: the job made room.
+        LaunchError: it failed; says why.
+    """
+    from dagster_ray.kuberay import PipesKubeRayJobClient
+
+    spec.folder.mkdir(parents=True, exist_ok=True)
+    write_spec(spec)
+    manifest = ray_job_manifest(spec, kubernetes_of(settings), os.environ, uuid.uuid4().hex[:6])
+    try:
+        client = PipesKubeRayJobClient(
+            message_reader=message_reader(context, spec), timeout=SECONDS_TO_START
+        )
+        client.run(context=context, ray_job=manifest)
+    except ModuleNotFoundError as error:
+        raise LaunchError(
+            f"RETAIL_LAUNCHER=kuberay needs the package {error.name}; install it beside dagster-ray"
+        ) from error
+    except (RuntimeError, TimeoutError) as error:
+        # The manifest is the truth: what failed may be the watching.
+        if read_manifest(spec.folder) is None:
+            raise failure_of(spec, str(error)) from error
+    if read_manifest(spec.folder) is None:
+        raise failure_of(spec, "the RayJob ended without leaving a manifest")
+
+
+def kubernetes_of(settings: Settings) -> Kubernetes:
+    """Where RayJobs run, by the settings."""
+    if settings.kuberay_image is None:
+        raise LaunchError("RETAIL_KUBERAY_IMAGE is not set; allowed: the name of an image")
+    return Kubernetes(
+        image=settings.kuberay_image,
+        namespace=settings.kuberay_namespace,
+        node_selector=settings.kuberay_nodes,
+        storage_claim=settings.kuberay_storage,
+    )
 
 
 def artefact_result(ref: ArtefactRef, **metadata: Any) -> dg.MaterializeResult[ArtefactRef]:
@@ -47,6 +127,7 @@ def artefact_result(ref: ArtefactRef, **metadata: Any) -> dg.MaterializeResult[A
         data_version=dg.DataVersion(ref.fingerprint),
         metadata={
             "fingerprint": ref.fingerprint,
+            "log": dg.MetadataValue.path(str(ref.folder / LOG_NAME)),
             "seconds": (manifest.finished - manifest.started).total_seconds(),
             "manifest": dg.MetadataValue.json(
                 manifest.model_dump(mode="json", exclude={"outputs", "config"})
@@ -77,10 +158,11 @@ class _PlainFormatter(logging.Formatter):
 
 def resources_for(settings: Settings) -> dict[str, Any]:
     """What `Definitions` needs beyond the assets, for an environment."""
-    if settings.launcher != "local":
-        raise ValueError(f"RETAIL_LAUNCHER={settings.launcher}: allowed: local")
     return {
-        "resources": {"io_manager": StorageIOManager(), "launcher": Launcher()},
+        "resources": {
+            "io_manager": StorageIOManager(),
+            "launcher": Launcher(kind=settings.launcher),
+        },
         "loggers": {"console": plain_console_logger},
         # Heavy work has its own process already; another one a step would only import twice.
         "executor": dg.in_process_executor,

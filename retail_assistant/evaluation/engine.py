@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from retail_assistant.corpus.encoding import Encoder, PromptStyle
 from retail_assistant.corpus.rendering import Message
+from retail_assistant.training.jobs import served_rank
+from retail_assistant.training.merge import merge
 from retail_assistant.vllm_options import vllm_options
-
-MAX_LORA_RANK_STEP = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
 @dataclass(frozen=True)
@@ -80,18 +80,6 @@ def open_engine(
             engine = _TransformersEngine(model, adapter, encoder, tokenizer)
         say(f"answering with {engine.name}")
         yield engine
-
-
-def merge(base: Path, adapter: Path, folder: Path) -> Path:
-    """Write base weights with the adapter merged in, in the base's own precision, to `folder`."""
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    model = AutoModelForCausalLM.from_pretrained(base, dtype="auto", trust_remote_code=False)
-    merged = PeftModel.from_pretrained(model, adapter).merge_and_unload(safe_merge=True)
-    merged.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(base, trust_remote_code=False).save_pretrained(folder)
-    return folder
 
 
 class _VllmEngine:
@@ -158,7 +146,7 @@ def _rank_step(adapter: Path) -> int:
     import json
 
     rank = json.loads((adapter / "adapter_config.json").read_text())["r"]
-    return min(step for step in MAX_LORA_RANK_STEP if step >= rank)
+    return served_rank(rank)
 
 
 class _TransformersEngine:

@@ -24,6 +24,24 @@ def loss_curve(histories: Mapping[str, pl.DataFrame]) -> str:
     return as_markdown(figure, "training loss by step")
 
 
+def learning_rate_curve(history: pl.DataFrame) -> str:
+    """Learning rate by step, as markdown; a line a stage."""
+    figure, plot = axes()
+    rates = (
+        history.drop_nulls("learning_rate")
+        if "learning_rate" in history.columns
+        else history.head(0)
+    )
+    stages = rates["stage"].unique(maintain_order=True) if "stage" in rates.columns else [None]
+    for stage in stages:
+        own = rates if stage is None else rates.filter(stage=stage)
+        plot.plot(own["step"], own["learning_rate"], label=stage)
+    plot.set(xlabel="step", ylabel="learning rate", ylim=(0, None))
+    if len(stages) > 1:
+        plot.legend(frameon=False)
+    return as_markdown(figure, "learning rate by step")
+
+
 def accuracy_bars(summary: pl.DataFrame) -> str:
     """Strict accuracy with its 95% interval, by evaluation set and variant, as markdown."""
     figure, plot = axes()

@@ -9,6 +9,7 @@ from retail_assistant.launch.spec import ArtefactRef
 from retail_assistant.settings import Settings
 from retail_assistant.storage import StorageError, write_atomically
 from retail_assistant.training.jobs import Job
+from retail_assistant.training.tracking import tracked_run
 
 MODEL_NAME = "retail-assistant"
 ALIAS = "champion"
@@ -66,7 +67,8 @@ def _register(decision: PromotionDecision, adapter: ArtefactRef, settings: Setti
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    run_id = adapter.manifest().metrics.get("mlflow_run_id")
+    tracked = tracked_run(adapter.folder)
+    run_id = tracked.run_id if tracked else adapter.manifest().metrics.get("mlflow_run_id")
     if run_id is None:
         return "not registered: the training was not tracked"
     client = MlflowClient(

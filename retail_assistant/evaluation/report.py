@@ -87,7 +87,7 @@ def render_html(
             test_rows=comparison.tests.to_dicts(),
             cost_columns=[name for name in comparison.costs.columns if name != "variant"],
             cost_rows=comparison.costs.to_dicts(),
-            missing_rows=comparison.missing.to_dicts(),
+            missing=missing(comparison),
             questions=_questions(comparison),
             footnotes=[*FOOTNOTES, *footnotes],
             plotly_js=get_plotlyjs(),
@@ -196,10 +196,7 @@ def markdown_summary(comparison: Comparison) -> str:
     if comparison.tests.height:
         header = ["Variant", "Baseline", "Set", "Difference", "Only it right", "Only baseline"]
         parts += [_markdown_table([*header, "p (Holm)"], map(_test_cells, _tests(comparison)))]
-    parts += [
-        _markdown(f"Missing: {row['variant']} ({row['reason']}).")
-        for row in comparison.missing.iter_rows(named=True)
-    ]
+    parts += [_markdown(f"Missing: {line}.") for line in missing(comparison)]
     return "\n\n".join(parts)
 
 
@@ -259,8 +256,14 @@ def print_report(comparison: Comparison, console: Console) -> None:
     if comparison.costs.height:
         costs = [[quantity(value) for value in row] for row in comparison.costs.rows()]
         console.print(_table("Costs", comparison.costs.columns, costs))
-    for row in comparison.missing.iter_rows(named=True):
-        console.print(Text(f"Missing: {row['variant']} ({row['reason']}).", style="yellow"))
+    for line in missing(comparison):
+        console.print(Text(f"Missing: {line}.", style="yellow"))
+
+
+def missing(comparison: Comparison) -> list[str]:
+    """What was asked for and could not be compared, a line a reason: most jobs may never be run."""
+    by_reason = comparison.missing.group_by("reason", maintain_order=True).agg("variant")
+    return [f"{', '.join(names)} ({reason})" for reason, names in by_reason.iter_rows()]
 
 
 def _best(comparison: Comparison) -> list[str]:

@@ -1,131 +1,180 @@
-"""The local launcher: a process group on this machine."""
+"""The local launcher: a workload's processes on this machine.
 
-import contextlib
-import os
+Of the cluster launchers it is the innermost part: a Ray job runs it on the node that Ray chose.
+"""
+
 import re
 import signal
-import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 
 from filelock import FileLock, Timeout
 
+from retail_assistant.launch.command import (
+    Node,
+    command,
+    environment,
+    quiet_environment,
+    write_spec,
+)
+from retail_assistant.launch.processes import ProcessTree
 from retail_assistant.launch.spec import (
     MANIFEST_NAME,
+    PREEMPTED_EXIT_CODE,
     LaunchError,
     LaunchSpec,
     Manifest,
+    Preempted,
     read_manifest,
 )
-from retail_assistant.launch.workload import LAUNCHER_PID
-from retail_assistant.storage import write_atomically
+from retail_assistant.launch.workload import PREEMPTED_MARK
+
+__all__ = ["LOG_NAME", "how_it_ended", "quiet_environment", "run_local", "run_processes", "turn"]
 
 LOG_NAME = "log.txt"
-SECONDS_TO_END = 15
 LOG_TAIL_LINES = 15
 WAIT_FOR_TWIN_SECONDS = 24 * 3600
+SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_A_MINUTE = 60
 # A wrapper such as `accelerate launch` survives its killed child and exits with code 1; how the
 # child ended stands only in the log (Python's CalledProcessError, torch's elastic agent).
+# What they add after the child's own last words would push these out of sight.
+ELASTIC_AGENT = re.compile(
+    r"^[EW]\d{4} .*torch/distributed/elastic/.*\b(failed \(exitcode|closing signal)"
+)
+TRACEBACK = "Traceback (most recent call last):"
+ACCELERATE = "accelerate/commands/launch.py"
+TRACEBACK_HEAD = 8
 CHILD_KILLED = re.compile(r"died with <Signals\.(SIG\w+): \d+>|Signal \d+ \((SIG\w+)\) received")
 
 
-def run_local(spec: LaunchSpec, environment: Mapping[str, str] | None = None) -> Manifest:
-    """Run a workload to its end in its own process group, unless its artefact is there already.
+def run_local(spec: LaunchSpec, given: Mapping[str, str] | None = None) -> Manifest:
+    """Run a workload to its end on this machine, unless its artefact is there already.
 
-    Two runs of the same fingerprint take turns; the second finds the work done.
+    Two runs of the same fingerprint take turns; the second finds the work done. However this ends,
+    an interrupt included, none of the workload's processes is left.
 
     Raises:
-        LaunchError: the process failed or was killed; says how, and shows the end of its log.
+        Preempted: it was ended by a SIGTERM that this launcher did not send.
+        LaunchError: it failed, was killed or ran too long; says how, and shows the end of its log.
     """
+    if spec.resources.nodes > 1:
+        raise LaunchError(
+            f"{spec.name}: nodes={spec.resources.nodes}; allowed with RETAIL_LAUNCHER=local: 1;"
+            " several machines need ray or kuberay"
+        )
+    with turn(spec) as done:
+        if done is not None:
+            return done
+        run_processes(spec, given or {}, spec.folder / LOG_NAME)
+        return finished_manifest(spec, spec.folder / LOG_NAME)
+
+
+@contextmanager
+def turn(spec: LaunchSpec) -> Iterator[Manifest | None]:
+    """Hold the artefact's folder, made ready for work; yields the manifest where all is done."""
     spec.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(spec.folder / ".lock", timeout=WAIT_FOR_TWIN_SECONDS)
     try:
-        with FileLock(spec.folder / ".lock", timeout=WAIT_FOR_TWIN_SECONDS):
-            done = read_manifest(spec.folder)
-            return done if done is not None else _run(spec, environment or {})
+        lock.acquire()
     except Timeout as error:
         raise LaunchError(f"{spec.name}: another run holds {spec.folder} for over a day") from error
+    try:
+        done = read_manifest(spec.folder)
+        if done is None:
+            # A damaged artefact is made again: until then its old manifest must not vouch for it.
+            (spec.folder / MANIFEST_NAME).unlink(missing_ok=True)
+            write_spec(spec)
+        yield done
+    finally:
+        lock.release()
 
 
-def _run(spec: LaunchSpec, environment: Mapping[str, str]) -> Manifest:
-    spec_path = spec.folder / "spec.json"
-    write_atomically(spec_path, spec.model_dump_json(indent=2))
-    # A damaged artefact is made again: until that is done, its old manifest must not vouch for it.
-    (spec.folder / MANIFEST_NAME).unlink(missing_ok=True)
-    log_path = spec.folder / LOG_NAME
+def run_processes(
+    spec: LaunchSpec,
+    given: Mapping[str, str],
+    log_path: Path,
+    node: Node | None = None,
+    stop: Event | None = None,
+) -> None:
+    """Run a workload's processes on this machine until they or `stop` end them, and end them all.
+
+    Raises:
+        Preempted, LaunchError: as `run_local`.
+    """
+    minutes = spec.resources.max_runtime_minutes
     with log_path.open("ab") as log:
         log_start = log.tell()
-        process = subprocess.Popen(
-            [*_command(spec), "--spec", str(spec_path)],
-            env={
-                **os.environ,
-                **quiet_environment(),
-                LAUNCHER_PID: str(os.getpid()),
-                **environment,
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        tree = ProcessTree(command(spec, node), environment(spec, given), log)
         try:
-            code = process.wait()
+            code = _wait(tree, minutes * SECONDS_A_MINUTE if minutes else None, stop)
         finally:
-            end_group(process)
+            tree.end()
+    if stop is not None and stop.is_set():
+        return
+    if code is None:
+        raise LaunchError(
+            f"{spec.name}: ended after max_runtime_minutes={minutes}; allow more, then materialize"
+            f" again to continue from its last checkpoint. {_log_tail(log_path, log_start)}"
+        )
+    if code != 0:
+        said = _log_since(log_path, log_start)
+        kind = Preempted if _was_preempted(spec, code, said) else LaunchError
+        raise kind(f"{spec.name}: {how_it_ended(code, said)}. {_log_tail(log_path, log_start)}")
+
+
+def _wait(tree: ProcessTree, seconds: float | None, stop: Event | None) -> int | None:
+    """The exit code; None where time is up or `stop` is set."""
+    if stop is None:
+        return tree.wait(seconds)
+    waited = 0.0
+    while not stop.is_set() and (seconds is None or waited < seconds):
+        code = tree.wait(SECONDS_BETWEEN_LOOKS)
+        if code is not None:
+            return code
+        waited += SECONDS_BETWEEN_LOOKS
+    return None
+
+
+def finished_manifest(spec: LaunchSpec, log_path: Path) -> Manifest:
+    """The manifest that a workload left which ended well.
+
+    Raises:
+        LaunchError: it left none.
+    """
     manifest = read_manifest(spec.folder)
-    if code != 0 or manifest is None:
-        raise LaunchError(_reason(spec, code, log_path, log_start))
+    if manifest is None:
+        raise LaunchError(f"{spec.name}: {how_it_ended(0, '')}. {_log_tail(log_path, 0)}")
     return manifest
 
 
-def _command(spec: LaunchSpec) -> list[str]:
-    if not spec.accelerate:
-        return [sys.executable, "-m", spec.module]
-    launch = [sys.executable, "-m", "accelerate.commands.launch"]
-    shape = ["--num_processes", str(spec.resources.processes), "--num_machines", "1"]
-    shape += ["--mixed_precision", "no", "--dynamo_backend", "no"]
-    shape += ["--multi_gpu"] if spec.resources.gpus > 1 else []
-    shape += ["--cpu"] if spec.resources.gpus == 0 else []
-    return [*launch, *shape, "-m", spec.module]
+def _was_preempted(spec: LaunchSpec, code: int, log: str) -> bool:
+    if code in (PREEMPTED_EXIT_CODE, -signal.SIGTERM) or _signal_of_child(log) == "SIGTERM":
+        return True
+    # Wrappers pass on that their child failed, not its exit code.
+    return (spec.folder / PREEMPTED_MARK).exists()
 
 
-def quiet_environment() -> dict[str, str]:
-    """Hubs are asked only where the settings name one; progress bars would fill the log."""
-    return {
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "VLLM_NO_USAGE_STATS": "1",
-        "PYTHONUNBUFFERED": "1",
-    }
+def _log_since(log_path: Path, start: int) -> str:
+    return log_path.read_bytes()[start:].decode(errors="replace")
 
 
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all its children: politely, then not."""
-    for end_signal in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, end_signal)
-        except ProcessLookupError:
-            return
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=SECONDS_TO_END)
-        if not _group_lives(process.pid):
-            return
+def _log_tail(log_path: Path, start: int) -> str:
+    """Where the log is, and the end of what was written from `start` on."""
+    tail = "\n".join(own_words(_log_since(log_path, start).splitlines())[-LOG_TAIL_LINES:])
+    return f"Log: {log_path}\n{tail}"
 
 
-def _group_lives(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def _reason(spec: LaunchSpec, code: int, log_path: Path, log_start: int) -> str:
-    """How the run ended that wrote the log from `log_start` on, and the end of that."""
-    log = log_path.read_bytes()[log_start:].decode(errors="replace")
-    tail = "\n".join(log.splitlines()[-LOG_TAIL_LINES:])
-    return f"{spec.name}: {how_it_ended(code, log)}. Log: {log_path}\n{tail}"
+def own_words(lines: Sequence[str]) -> list[str]:
+    """A log without what wrappers say of a child that failed; all of it if there is no more."""
+    for number, line in enumerate(lines):
+        head = lines[number : number + TRACEBACK_HEAD]
+        by_accelerate = line == TRACEBACK and any(ACCELERATE in one for one in head)
+        if number and (by_accelerate or ELASTIC_AGENT.match(line)):
+            return list(lines[:number])
+    return list(lines)
 
 
 def how_it_ended(code: int, log: str) -> str:
@@ -133,6 +182,8 @@ def how_it_ended(code: int, log: str) -> str:
     if code == 0:
         return "the process ended without leaving a manifest"
     killed_by = signal.Signals(-code).name if code < 0 else _signal_of_child(log)
+    if killed_by is None and code == PREEMPTED_EXIT_CODE:
+        return "the process made room after a SIGTERM; materialize again to continue"
     if killed_by is None:
         return f"the process failed with exit code {code}"
     hint = " (out of memory, or killed by hand)" if killed_by == "SIGKILL" else ""

@@ -43,7 +43,7 @@ def ray_cluster() -> Iterator[int]:
             # For Ray's logs, and its sockets: their names must be short.
             temporary = Path(tempfile.gettempdir())
             folder = stack.enter_context(temporary_folder(temporary, FOLDER_PREFIX))
-            os.environ.update(_local_environment(folder))
+            os.environ.update(local_environment(folder, secrets.token_hex(32)))
         import ray
 
         stack.callback(ray.shutdown)
@@ -80,7 +80,7 @@ def _connect(*, started_here: bool) -> None:
         raise RayClusterError(f"no Ray cluster {where}: {reason}") from error
 
 
-def _local_environment(folder: Path) -> dict[str, str]:
+def local_environment(folder: Path, token: str) -> dict[str, str]:
     """What a cluster of one machine is told; Ray reads these when it is imported or started."""
     return {
         "RAY_TMPDIR": str(folder),
@@ -90,5 +90,5 @@ def _local_environment(folder: Path) -> dict[str, str]:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         # Another user of this machine could otherwise run code in ours.
         "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_AUTH_TOKEN": token,
     }

@@ -10,20 +10,33 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from retail_assistant.storage import StorageError, file_sha256, fingerprint, write_atomically
 
 MANIFEST_NAME = "manifest.json"
+PREEMPTED_EXIT_CODE = 143
+"""How a workload ends that was asked to make room (128 + SIGTERM) and can go on later."""
 
 
 class LaunchError(RuntimeError):
     """Heavy work did not finish; the message says why and where its log is."""
 
 
+class Preempted(LaunchError):  # noqa: N818 (nothing went wrong: it may simply go on)
+    """Heavy work was ended to make room, by nobody who wants it ended; run again, it goes on."""
+
+
 class Resources(BaseModel):
-    """What a workload needs from the machine that runs it."""
+    """What a workload needs from the machines that run it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    processes: int = Field(default=1, ge=1, description="Training processes (ranks).")
-    gpus: int = Field(default=0, ge=0, description="GPUs in all.")
-    memory_gib: float = Field(default=4.0, gt=0, description="Memory in GiB.")
+    processes: int = Field(default=1, ge=1, description="Training processes (ranks) of each node.")
+    nodes: int = Field(default=1, ge=1, description="Machines.")
+    gpus: int = Field(default=0, ge=0, description="GPUs of each node.")
+    cpus: int | None = Field(
+        default=None, ge=1, description="CPU cores of each node; default: one a process."
+    )
+    memory_gib: float = Field(default=4.0, gt=0, description="Memory of each node in GiB.")
+    max_runtime_minutes: int | None = Field(
+        default=None, ge=1, description="Ended when it has run this long; default: no limit."
+    )
 
 
 class LaunchSpec(BaseModel):
@@ -42,7 +55,16 @@ class LaunchSpec(BaseModel):
     code_version: str = Field(description="Changes when the module's results change.")
     root: Path = Field(description="The storage folder.")
     resources: Resources = Resources()
-    accelerate: bool = Field(default=False, description="Start through `accelerate launch`.")
+    accelerate: dict[str, Any] | None = Field(
+        default=None,
+        description="Start through `accelerate launch`, with this as its configuration file;"
+        " no part of the identity of the result.",
+    )
+    execution: dict[str, Any] = Field(
+        default_factory=dict,
+        description="How the machines go about it, such as trading time for memory; no part of"
+        " the identity of the result.",
+    )
     tracking: dict[str, str] = Field(
         default_factory=dict,
         description="Where to report to; no part of the identity of the result.",

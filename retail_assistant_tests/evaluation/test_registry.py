@@ -45,8 +45,8 @@ def a_tracked_run(settings: Settings, name: str) -> str:
     target = TrackingTarget(
         uri=settings.mlflow_tracking_uri, experiment="small", run_name=name, tags={"job": name}
     )
-    tracker = Tracker(target, said.append)
-    tracker.parameters({"lora_r": 4})
+    tracker = Tracker(target, settings.storage / "artefacts" / "adapter" / name, said.append)
+    tracker.start({"lora_r": 4})
     tracker.metrics({"loss": 0.5}, step=1)
     tracker.close("FINISHED")
     assert said == []

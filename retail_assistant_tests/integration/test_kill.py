@@ -10,7 +10,7 @@ import dagster as dg
 import psutil
 import pytest
 
-from retail_assistant.training.finetune import last_complete_checkpoint
+from retail_assistant.training.checkpoints import last_complete_checkpoint, stage_folder
 from retail_assistant_tests.integration.line import FinishedLine, Line
 
 pytestmark = pytest.mark.slow
@@ -43,7 +43,7 @@ def test_a_killed_training_fails_clearly_and_goes_on_from_its_checkpoint(
     _assert_failed_and_says_why(line)
     assert not (folder / "manifest.json").exists()
     assert not (folder.parent / f"latest-{JOB}.json").exists()
-    checkpoint = last_complete_checkpoint(folder / "checkpoints")
+    checkpoint = last_complete_checkpoint(stage_folder(folder, "instruction"), folder.name, 1)
     assert checkpoint is not None
 
     started = time.monotonic()
@@ -67,8 +67,8 @@ def _kill_after_first_checkpoint(
     deadline = time.monotonic() + SECONDS
     adapters = line.storage / "artefacts" / "adapter"
     while time.monotonic() < deadline and command.poll() is None:
-        for mark in adapters.glob("*/checkpoints/checkpoint-*/complete"):
-            folder = mark.parents[2]
+        for mark in adapters.glob("*/checkpoints/*/checkpoint-*/complete"):
+            folder = mark.parents[3]
             if folder not in before:
                 os.kill(_training_process(folder).pid, signal.SIGKILL)
                 return folder

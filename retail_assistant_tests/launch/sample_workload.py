@@ -3,7 +3,10 @@
 `python -m retail_assistant_tests.launch.sample_workload --spec spec.json`. What it does wrong is
 read from the file `orders` of the spec's paths, so that it is no part of the fingerprint:
 `fail`, `vanish` (exit code 0, no manifest), `die` (SIGKILL to itself), `linger` (a child process,
-then waiting), `half` (write half of the output, then SIGKILL).
+then waiting), `half` (write half of the output, then SIGKILL), `room` (make room as if asked to),
+`room once` (the same the first time),
+`terminated` (SIGTERM to itself, unhandled), `save` (a child in a session of its own, then waiting;
+asked to end it takes its time and writes `saved.txt`).
 """
 
 import os
@@ -13,9 +16,11 @@ import sys
 import time
 from pathlib import Path
 
+from retail_assistant.launch.spec import PREEMPTED_EXIT_CODE
 from retail_assistant.launch.workload import Workload, workload
 
 SECONDS_TO_LINGER = 300
+SECONDS_TO_SAVE = 1.5
 
 
 def obey(order: str, work: Workload) -> None:
@@ -27,11 +32,36 @@ def obey(order: str, work: Workload) -> None:
         (work.folder / "text.txt").write_text("half")
     if order in ("die", "half"):
         os.kill(os.getpid(), signal.SIGKILL)
+    if order == "terminated":
+        os.kill(os.getpid(), signal.SIGTERM)
+    if order == "room" or (order == "room once" and runs_of(work) == 1):
+        sys.exit(PREEMPTED_EXIT_CODE)
     if order == "linger":
-        wait = f"import time; time.sleep({SECONDS_TO_LINGER})"
-        child = subprocess.Popen([sys.executable, "-c", wait])
-        (work.folder / "pids.txt").write_text(f"{os.getpid()} {child.pid}")
-        time.sleep(SECONDS_TO_LINGER)
+        linger(work, own_session=False)
+    if order == "save":
+        signal.signal(signal.SIGTERM, lambda *_: save(work))
+        linger(work, own_session=True)
+
+
+def runs_of(work: Workload) -> int:
+    return len((work.folder / "runs.txt").read_text().splitlines())
+
+
+def linger(work: Workload, *, own_session: bool) -> None:
+    wait = f"import time; time.sleep({SECONDS_TO_LINGER})"
+    child = subprocess.Popen([sys.executable, "-c", wait], start_new_session=own_session)
+    sys.stderr.write("lingering\n")
+    rank = os.environ.get("RANK", "0")
+    (work.folder / f"pids-{rank}.txt").write_text(f"{os.getpid()} {child.pid}")
+    time.sleep(SECONDS_TO_LINGER)
+
+
+def save(work: Workload) -> None:
+    """As a training does with a checkpoint; told twice, it goes on with the first."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(SECONDS_TO_SAVE)
+    (work.folder / "saved.txt").write_text("saved")
+    sys.exit(PREEMPTED_EXIT_CODE)
 
 
 def main() -> None:
@@ -39,6 +69,7 @@ def main() -> None:
         with (work.folder / "runs.txt").open("a") as runs:
             runs.write("run\n")
         orders = work.spec.paths.get("orders")
+        work.say("weighing the text")
         obey(Path(orders).read_text().strip() if orders else "", work)
         time.sleep(float(work.spec.tracking.get("seconds", 0)))
         path = work.folder / "text.txt"

@@ -6,12 +6,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 
 from retail_assistant.launch.local import LOG_NAME, how_it_ended, run_local
@@ -20,14 +18,28 @@ from retail_assistant.launch.spec import (
     ArtefactRef,
     LaunchError,
     LaunchSpec,
+    Preempted,
+    Resources,
     read_manifest,
 )
 from retail_assistant.launch.workload import LAUNCHER_PID
+from retail_assistant_tests.launch.waiting import (
+    SECONDS_TO_END,
+    SECONDS_TO_START,
+    lives,
+    pids_of,
+    wait_until,
+)
 
 MakeSpec = Callable[..., LaunchSpec]
 Environment = dict[str, str]
-SECONDS_TO_START = 30
-SECONDS_TO_END = 60
+ONE_PROCESS = {"distributed_type": "NO", "use_cpu": True, "num_processes": 1, "num_machines": 1}
+TWO_PROCESSES = {
+    **ONE_PROCESS,
+    "distributed_type": "MULTI_GPU",
+    "num_processes": 2,
+    "main_process_port": 0,
+}
 RUN_SPEC = """
 import signal
 import sys
@@ -42,20 +54,6 @@ run_local(LaunchSpec.model_validate_json(Path(sys.argv[1]).read_text()))
 
 def runs(spec: LaunchSpec) -> int:
     return len((spec.folder / "runs.txt").read_text().splitlines())
-
-
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, f"{what} did not happen in {seconds} s"
-        time.sleep(0.05)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 def test_a_workload_leaves_a_manifest(sample_spec: MakeSpec, environment: Environment) -> None:
@@ -181,32 +179,47 @@ def test_a_wrapper_that_lost_its_child_tells_how(log: str, reason: str) -> None:
 
 def test_a_kill_under_accelerate_is_named(sample_spec: MakeSpec, environment: Environment) -> None:
     with pytest.raises(LaunchError) as caught:
-        run_local(sample_spec(orders="die", accelerate=True), environment)
+        run_local(sample_spec(orders="die", accelerate=ONE_PROCESS), environment)
     reason = str(caught.value).partition(". Log:")[0]
     assert "killed by SIGKILL" in reason
     assert "materialize again to continue" in reason
 
 
+Started = Callable[..., subprocess.Popen[bytes]]
+
+
 @pytest.fixture
-def lingering(
-    sample_spec: MakeSpec, environment: Environment, tmp_path: Path
-) -> Iterator[tuple[LaunchSpec, subprocess.Popen[bytes]]]:
+def start(tmp_path: Path, environment: Environment) -> Iterator[Started]:
+    """start(spec, ranks=1): a launcher in a process of its own, its workload in full swing."""
+    launchers: list[subprocess.Popen[bytes]] = []
+    folders: list[Path] = []
+
+    def begin(spec: LaunchSpec, ranks: int = 1) -> subprocess.Popen[bytes]:
+        (tmp_path / "started.json").write_text(spec.model_dump_json())
+        launcher = subprocess.Popen(
+            [sys.executable, "-c", RUN_SPEC, str(tmp_path / "started.json")],
+            env=_environment(environment),
+            stderr=subprocess.DEVNULL,
+        )
+        launchers.append(launcher)
+        folders.append(spec.folder)
+        wait_until(lambda: len(pids_of(spec.folder)) == 2 * ranks, SECONDS_TO_START, "start")
+        return launcher
+
+    yield begin
+    for launcher in launchers:
+        launcher.kill()
+        launcher.wait()
+    for pid in (pid for folder in folders for pid in pids_of(folder)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def lingering(sample_spec: MakeSpec, start: Started) -> tuple[LaunchSpec, subprocess.Popen[bytes]]:
     """A launcher in a process of its own, on a workload that has a child and does not end."""
     spec = sample_spec(orders="linger")
-    (tmp_path / "linger.json").write_text(spec.model_dump_json())
-    launcher = subprocess.Popen(
-        [sys.executable, "-c", RUN_SPEC, str(tmp_path / "linger.json")],
-        env=_environment(environment),
-        stderr=subprocess.DEVNULL,
-    )
-    pids = spec.folder / "pids.txt"
-    wait_until(lambda: pids.is_file() and " " in pids.read_text(), SECONDS_TO_START, "start")
-    workload = int(pids.read_text().split()[0])
-    yield spec, launcher
-    launcher.kill()
-    launcher.wait()
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(workload, signal.SIGKILL)
+    return spec, start(spec)
 
 
 def _environment(more: Mapping[str, str]) -> Environment:
@@ -219,10 +232,10 @@ def test_the_end_of_the_launcher_ends_the_workload_and_its_children(
 ) -> None:
     """Also where nobody waits for the dead launcher, which stays a zombie here."""
     spec, launcher = lingering
-    pids = [int(pid) for pid in (spec.folder / "pids.txt").read_text().split()]
-    assert all(is_alive(pid) for pid in pids)
+    pids = pids_of(spec.folder)
+    assert all(lives(pid) for pid in pids)
     launcher.send_signal(how)
-    wait_until(lambda: not any(map(is_alive, pids)), SECONDS_TO_END, "the end of all processes")
+    wait_until(lambda: not any(map(lives, pids)), SECONDS_TO_END, "the end of all processes")
     assert launcher.wait(timeout=SECONDS_TO_END) != 0
     assert read_manifest(spec.folder) is None
 
@@ -231,10 +244,10 @@ def test_a_killed_workload_takes_its_children_along(
     lingering: tuple[LaunchSpec, subprocess.Popen[bytes]],
 ) -> None:
     spec, launcher = lingering
-    workload, child = (int(pid) for pid in (spec.folder / "pids.txt").read_text().split())
+    workload, child = pids_of(spec.folder)
     os.kill(workload, signal.SIGKILL)
     assert launcher.wait(timeout=SECONDS_TO_END) != 0
-    wait_until(lambda: not is_alive(child), SECONDS_TO_END, "the end of the child")
+    wait_until(lambda: not lives(child), SECONDS_TO_END, "the end of the child")
 
 
 def test_twins_take_turns_and_the_second_finds_the_work_done(
@@ -266,3 +279,81 @@ def test_an_artefact_may_move_with_its_storage(
     moved = sample_spec(root=tmp_path / "moved")
     run_local(moved, environment)
     assert runs(moved) == 1
+
+
+@pytest.mark.parametrize("orders", ["room", "terminated"])
+def test_a_workload_that_made_room_may_go_on(
+    sample_spec: MakeSpec, environment: Environment, orders: str
+) -> None:
+    with pytest.raises(Preempted, match=r"SIGTERM.*materialize again to continue"):
+        run_local(sample_spec(orders=orders), environment)
+    assert run_local(sample_spec(), environment).metrics == {"characters": 11}
+
+
+def test_room_made_under_a_wrapper_is_known(
+    sample_spec: MakeSpec, environment: Environment
+) -> None:
+    """`accelerate launch` exits with 1 whatever its child's exit code is."""
+    with pytest.raises(Preempted):
+        run_local(sample_spec(orders="room", accelerate=ONE_PROCESS), environment)
+    with pytest.raises(LaunchError, match="the shelf is empty") as caught:
+        run_local(sample_spec(orders="fail", accelerate=ONE_PROCESS), environment)
+    assert not isinstance(caught.value, Preempted)
+
+
+def test_a_cancelled_workload_has_time_to_save_and_none_is_left(
+    sample_spec: MakeSpec, start: Started
+) -> None:
+    spec = sample_spec(orders="save")
+    launcher = start(spec)
+    pids = pids_of(spec.folder)
+    launcher.send_signal(signal.SIGINT)
+    assert launcher.wait(timeout=SECONDS_TO_END) != 0
+    assert (spec.folder / "saved.txt").read_text() == "saved"
+    assert not any(map(lives, pids))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_every_rank_ends_with_its_launcher(
+    sample_spec: MakeSpec, start: Started, how: signal.Signals
+) -> None:
+    """Ranks are in sessions of their own: a signal to the process group does not reach them."""
+    spec = sample_spec(orders="save", accelerate=TWO_PROCESSES, resources=Resources(processes=2))
+    launcher = start(spec, ranks=2)
+    pids = pids_of(spec.folder)
+    sessions = {os.getsid(pid) for pid in pids}
+    assert len(sessions) == 4
+    launcher.send_signal(how)
+    assert launcher.wait(timeout=SECONDS_TO_END) != 0
+    if how is signal.SIGINT:
+        assert (spec.folder / "saved.txt").read_text() == "saved"
+        assert not any(map(lives, pids))
+    else:
+        # Their children end with what they are told by nobody: only the ranks can be asked for.
+        wait_until(lambda: not any(map(lives, pids[::2])), SECONDS_TO_END, "the ranks' end")
+
+
+def test_what_runs_too_long_is_ended_and_says_so(
+    sample_spec: MakeSpec, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retail_assistant.launch.local.SECONDS_A_MINUTE", 3)
+    spec = sample_spec(orders="save", resources=Resources(max_runtime_minutes=1))
+    with pytest.raises(LaunchError, match="ended after max_runtime_minutes=1; allow more"):
+        run_local(spec, environment)
+    assert (spec.folder / "saved.txt").exists()
+    assert not any(map(lives, pids_of(spec.folder)))
+
+
+@pytest.mark.parametrize("wrapper", [ONE_PROCESS, TWO_PROCESSES])
+def test_under_a_wrapper_the_childs_own_words_are_shown(
+    sample_spec: MakeSpec, environment: Environment, wrapper: dict[str, object]
+) -> None:
+    with pytest.raises(LaunchError) as caught:
+        run_local(sample_spec(orders="fail", accelerate=wrapper), environment)
+    assert str(caught.value).endswith("ValueError: the shelf is empty")
+
+
+def test_several_machines_are_refused(sample_spec: MakeSpec) -> None:
+    with pytest.raises(LaunchError, match=r"nodes=2; allowed with RETAIL_LAUNCHER=local: 1"):
+        run_local(sample_spec(resources=Resources(nodes=2)))

@@ -76,7 +76,9 @@ def test_what_changes_the_result_changes_the_address(
         {"tracking": {"run_name": "other"}},
         {"resources": Resources(processes=2, memory_gib=64)},
         {"root": Path("/other/storage")},
-        {"accelerate": True},
+        {"accelerate": {"distributed_type": "NO", "num_processes": 1}},
+        {"execution": {"gradient_checkpointing": True}},
+        {"resources": Resources(nodes=2, gpus=8, cpus=4, max_runtime_minutes=5)},
     ],
 )
 def test_where_and_how_it_runs_is_no_part_of_the_address(

@@ -1,243 +1,95 @@
-"""Studies: every shipped file parses, and every mistake is named with file, job and field."""
+"""Hyperparameter jobs: contradictions are refused, with field, value and what is allowed."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from pydantic import ValidationError
 
-from retail_assistant.corpus.tasks import TASKS
-from retail_assistant.settings import SHIPPED_STUDIES
-from retail_assistant.training.jobs import (
-    HyperparameterJob,
-    Registry,
-    StudyError,
-    load_registry,
-)
+from retail_assistant.training.jobs import HyperparameterJob, StudyError, load_job
 
 GOOD_JOB: dict[str, Any] = {"lora_r": 8, "lora_alpha": 16, "learning_rate": 2e-4}
 
 
-def write_study(folder: Path, content: str, name: str = "study.yaml") -> Path:
-    path = folder / name
-    path.write_text(content)
-    return path
-
-
-def study_of(jobs: dict[str, Any], **fields: Any) -> str:
-    return yaml.safe_dump({"study": "small", "description": "A study.", "jobs": jobs} | fields)
-
-
-@pytest.fixture(scope="module")
-def shipped() -> Registry:
-    return load_registry(SHIPPED_STUDIES)
-
-
-def test_every_shipped_study_parses(shipped: Registry) -> None:
-    files = {path.stem for path in SHIPPED_STUDIES.glob("*.yaml")}
-    assert set(shipped.studies) == files
-    assert {"retail", "quickstart"} <= files
-    assert all(job.task in TASKS for job in shipped.jobs.values())
-    assert all(study.description for study in shipped.studies.values())
-
-
 @pytest.mark.parametrize(
-    ("job", "expected"),
+    ("values", "refused", "allowed"),
     [
-        ("base", (1, 8, 16, 0.1, 0.3, 2e-4, 0.001, 0.03, 512)),
-        ("job-0", (2, 8, 16, 0.1, 1, 2e-5, 0.01, 0.1, 1024)),
-        ("job-1", (3, 16, 32, 0.2, 1, 2e-4, 0.005, 0.2, 2048)),
-        ("job-2", (4, 32, 64, 0.3, 1, 3e-4, 0.001, 0.3, 8192)),
+        (
+            {"attention": "eager", "padding_free": True},
+            "attention='eager' with padding_free",
+            "sdpa",
+        ),
+        ({"evaluations": 0, "keep_best": True}, "evaluations=0 with keep_best", "at least 1"),
+        (
+            {"evaluations": 0, "early_stopping_patience": 2},
+            "evaluations=0 with early_stopping_patience",
+            "at least 1",
+        ),
+        ({"stages": ["domain"]}, "stages=[domain]", "[instruction] or [domain, instruction]"),
+        ({"stages": ["instruction", "domain"]}, "stages=[instruction, domain]", "[instruction] or"),
+        ({"stages": []}, "stages=[]", "[instruction] or [domain, instruction]"),
+        ({"domain_epochs": 2}, "domain_epochs=2 without the stage domain", "stages: [domain"),
+        ({"domain_learning_rate": 1e-5}, "domain_learning_rate=1e-05 without the", "stages: [dom"),
+        ({"target_modules": "q_proj"}, "target_modules='q_proj'", "all-linear, attention, or a"),
+        ({"target_modules": []}, "target_modules=[]", "a list of names"),
+        ({"target_modules": ["q_proj", 7]}, "target_modules=['q_proj', 7]", "a list of names"),
+        ({"target_modules": ["lm_head"]}, "target_modules=['lm_head']", "without lm_head"),
+        ({"early_stopping_patience": 0}, "early_stopping_patience=0", "greater than or equal to 1"),
+        ({"evaluations": -1}, "evaluations=-1", "greater than or equal to 0"),
+        ({"attention": "flash"}, "attention='flash'", "'flash_attention_2'"),
+        ({"gradient_checkpointing": "maybe"}, "gradient_checkpointing='maybe'", "'auto', 'on' or"),
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps=0", "equal to 1"),
     ],
 )
-def test_the_retail_study_is_the_reference_table(
-    shipped: Registry, job: str, expected: tuple[float, ...]
-) -> None:
-    given = shipped.job(job).hyperparameters
-    assert shipped.job(job).study == "retail"
-    assert expected == (
-        given.epochs,
-        given.lora_r,
-        given.lora_alpha,
-        given.lora_dropout,
-        given.max_grad_norm,
-        given.learning_rate,
-        given.weight_decay,
-        given.warmup_ratio,
-        given.max_seq_length,
-    )
-    assert given.grounding == "none"
-
-
-def test_the_quickstart_jobs_differ_in_grounding(shipped: Registry) -> None:
-    assert shipped.job("quickstart-closed-book").hyperparameters.grounding == "none"
-    assert shipped.job("quickstart-grounded").hyperparameters.grounding == "retrieved"
-
-
-def test_defaults_hold_where_a_job_says_nothing(tmp_path: Path) -> None:
-    jobs = {"a": {"learning_rate": 1e-3}, "b": {"lora_r": 4}}
-    write_study(tmp_path, study_of(jobs, defaults=GOOD_JOB))
-    registry = load_registry(tmp_path)
-    assert registry.job("a").hyperparameters == HyperparameterJob(**GOOD_JOB | jobs["a"])
-    assert registry.job("b").hyperparameters == HyperparameterJob(**GOOD_JOB | jobs["b"])
-
-
-def test_an_unknown_job_is_told_which_exist(shipped: Registry) -> None:
-    with pytest.raises(StudyError, match=r"no job 'job-9'; allowed: .*job-0, job-1, job-2"):
-        shipped.job("job-9")
-
-
-@pytest.mark.parametrize(
-    ("values", "field", "value", "allowed"),
-    [
-        ({"learning_rate": 2e4}, "learning_rate", "20000.0", "less than or equal to 0.1"),
-        ({"learning_rate": 0.11}, "learning_rate", "0.11", "less than or equal to 0.1"),
-        ({"learning_rate": 0}, "learning_rate", "0", "greater than 0"),
-        ({"lora_r": 0}, "lora_r", "0", "greater than or equal to 1"),
-        ({"lora_alpha": 0}, "lora_alpha", "0", "greater than or equal to 1"),
-        ({"lora_dropout": 1}, "lora_dropout", "1", "less than 1"),
-        ({"epochs": -1}, "epochs", "-1", "greater than 0"),
-        ({"warmup_ratio": 2}, "warmup_ratio", "2", "less than 1"),
-        ({"weight_decay": -0.1}, "weight_decay", "-0.1", "greater than or equal to 0"),
-        ({"max_grad_norm": 0}, "max_grad_norm", "0", "greater than 0"),
-        ({"max_seq_length": 8}, "max_seq_length", "8", "greater than or equal to 64"),
-        ({"batch_size": 0}, "batch_size", "0", "greater than or equal to 1"),
-        ({"data_fraction": 1.5}, "data_fraction", "1.5", "less than or equal to 1"),
-        ({"seed": "x"}, "seed", "'x'", "valid integer"),
-        ({"quantization": "2bit"}, "quantization", "'2bit'", "'none', '8bit' or '4bit'"),
-        ({"grounding": "maybe"}, "grounding", "'maybe'", "'none' or 'retrieved'"),
-        ({"packing": "perhaps"}, "packing", "'perhaps'", "valid boolean"),
-        ({"stages": ["magic"]}, "stages.0", "'magic'", "'instruction'"),
-        ({"lerning_rate": 1e-3}, "lerning_rate", "0.001", "allowed: epochs, lora_r"),
-    ],
-)
-def test_a_wrong_value_is_named(
-    tmp_path: Path, values: dict[str, Any], field: str, value: str, allowed: str
-) -> None:
-    path = write_study(tmp_path, study_of({"fine": GOOD_JOB, "wrong": GOOD_JOB | values}))
+def test_what_cannot_be_is_refused(values: dict[str, Any], refused: str, allowed: str) -> None:
     with pytest.raises(StudyError) as caught:
-        load_registry(tmp_path)
+        load_job("here", GOOD_JOB | values, "assistant")
     message = str(caught.value)
-    assert message.startswith(f"{path}: job wrong: {field}={value}: ")
+    assert message.startswith(f"here: {refused}")
     assert allowed in message
     assert "\n" not in message
 
 
-def test_a_missing_value_is_named(tmp_path: Path) -> None:
-    path = write_study(tmp_path, study_of({"wrong": {"lora_r": 8, "lora_alpha": 16}}))
-    with pytest.raises(StudyError) as caught:
-        load_registry(tmp_path)
-    assert str(caught.value) == f"{path}: job wrong: learning_rate: Field required"
-
-
-def test_an_alpha_without_a_rank_is_refused(tmp_path: Path) -> None:
-    write_study(tmp_path, study_of({"wrong": {"lora_alpha": 16, "learning_rate": 1e-4}}))
-    with pytest.raises(StudyError, match=r"job wrong: .*lora_alpha is given without lora_r"):
-        load_registry(tmp_path)
-
-
 @pytest.mark.parametrize(
-    "name", ["Job 1", "../job", "", "job/1", "-job", "j" * 64, "job\n", "jöb", 'job"']
-)
-def test_a_name_that_is_no_partition_key_is_refused(tmp_path: Path, name: str) -> None:
-    write_study(tmp_path, study_of({name: GOOD_JOB}))
-    with pytest.raises(StudyError, match="job name"):
-        load_registry(tmp_path)
-
-
-def test_a_job_name_in_two_studies_is_refused(tmp_path: Path) -> None:
-    write_study(tmp_path, study_of({"same": GOOD_JOB}), "one.yaml")
-    second = write_study(tmp_path, study_of({"same": GOOD_JOB}, study="other"), "two.yaml")
-    with pytest.raises(StudyError) as caught:
-        load_registry(tmp_path)
-    assert str(caught.value) == f"{second}: job 'same' exists in study 'small' too"
-
-
-def test_a_job_name_twice_in_one_file_is_refused(tmp_path: Path) -> None:
-    body = "{lora_r: 8, lora_alpha: 16, learning_rate: 1.0e-4}"
-    content = f"study: small\ndescription: A study.\njobs:\n  same: {body}\n  same: {body}\n"
-    path = write_study(tmp_path, content)
-    with pytest.raises(StudyError, match="same") as caught:
-        load_registry(tmp_path)
-    assert str(caught.value).startswith(f"{path}: ")
-
-
-def test_a_study_in_two_files_is_refused(tmp_path: Path) -> None:
-    write_study(tmp_path, study_of({"a": GOOD_JOB}), "one.yaml")
-    write_study(tmp_path, study_of({"b": GOOD_JOB}), "two.yaml")
-    with pytest.raises(StudyError, match=r"two\.yaml: study 'small' exists in another file"):
-        load_registry(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
+    "values",
     [
-        ("", "valid dictionary"),
-        ("- a\n- b\n", "valid dictionary"),
-        ("study: [", "not YAML"),
-        ("study: s\ndescription: d\njobs: {}\n", "jobs"),
-        ("study: s\ndescription: d\n", "jobs: Field required"),
-        (study_of({"a": GOOD_JOB}, task="juggling"), "task='juggling'"),
-        (study_of({"a": GOOD_JOB}, task="domain_text"), "'assistant' or 'product_description'"),
-        (study_of({"a": GOOD_JOB}, owner="me"), "owner='me'"),
-        ("study: !!python/object/apply:os.system ['touch owned']\n", "not YAML"),
-        ("study: s\ndescription: !!python/name:os.system\n", "not YAML"),
+        {"attention": "sdpa", "padding_free": True},
+        {"attention": "eager", "packing": False},
+        {"evaluations": 0},
+        {"stages": ["domain", "instruction"], "domain_epochs": 2, "domain_learning_rate": 1e-5},
+        {"target_modules": "attention"},
+        {"target_modules": ["q_proj", "mlp.up_proj"]},
     ],
 )
-def test_a_file_that_is_no_study_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, reason: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    path = write_study(tmp_path, content)
-    with pytest.raises(StudyError) as caught:
-        load_registry(tmp_path)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert reason in str(caught.value)
-    assert not (tmp_path / "owned").exists()
+def test_what_can_be_is_kept(values: dict[str, Any]) -> None:
+    job = load_job("here", GOOD_JOB | values, "assistant")
+    assert job.model_dump(include=set(values)) == values
 
 
-def test_an_unknown_field_of_a_study_is_told_the_study_s_fields(tmp_path: Path) -> None:
-    write_study(tmp_path, study_of({"a": GOOD_JOB}, owner="me"))
-    with pytest.raises(StudyError, match=r"allowed: study, description, task, defaults, jobs"):
-        load_registry(tmp_path)
+@pytest.mark.parametrize(
+    ("values", "keeps"),
+    [({}, False), ({"keep_best": True}, True), ({"early_stopping_patience": 3}, True)],
+)
+def test_early_stopping_keeps_the_best(values: dict[str, Any], keeps: bool) -> None:
+    assert HyperparameterJob(**GOOD_JOB, **values).keeps_best is keeps
 
 
-@pytest.fixture
-def other_task(tmp_path: Path) -> Registry:
-    write_study(tmp_path, study_of({"asked": GOOD_JOB}), "one.yaml")
-    describing = study_of({"describing": GOOD_JOB}, study="other", task="product_description")
-    write_study(tmp_path, describing, "two.yaml")
-    return load_registry(tmp_path)
+def test_a_default_that_is_written_out_changes_nothing() -> None:
+    """Both are written into the artefact's identity: 1 and 1.0 would be two."""
+    written = {"epochs": 1, "domain_epochs": 1, "lora_dropout": 0, "max_grad_norm": 1}
+    plain, full = HyperparameterJob(**GOOD_JOB), HyperparameterJob(**GOOD_JOB, **written)
+    assert plain.model_dump_json() == full.model_dump_json()
 
 
-def test_a_study_may_be_of_another_task(other_task: Registry) -> None:
-    assert list(other_task.of_task("assistant")) == ["asked"]
-    assert list(other_task.of_task("product_description")) == ["describing"]
-    assert other_task.of_task("domain_text") == {}
+def test_a_job_survives_its_way_into_a_process() -> None:
+    job = HyperparameterJob(**GOOD_JOB, stages=["domain", "instruction"], domain_epochs=2)
+    assert HyperparameterJob.model_validate_json(job.model_dump_json()) == job
 
 
-def test_only_answers_of_the_assistant_are_scored(other_task: Registry) -> None:
-    assert other_task.evaluated_job("asked") == other_task.job("asked")
-    with pytest.raises(StudyError, match="'describing' is of the task product_description, whose"):
-        other_task.evaluated_job("describing")
+def test_a_job_is_not_changed_once_made() -> None:
+    with pytest.raises(ValidationError):
+        HyperparameterJob(**GOOD_JOB).lora_r = 4  # type: ignore[misc]
 
 
-def test_a_task_without_records_takes_no_grounded_job(tmp_path: Path) -> None:
-    job = GOOD_JOB | {"grounding": "retrieved"}
-    path = write_study(tmp_path, study_of({"a": job}, task="product_description"))
-    with pytest.raises(StudyError) as caught:
-        load_registry(tmp_path)
-    assert str(caught.value).startswith(f"{path}: job a: grounding='retrieved'; allowed for the")
-
-
-def test_a_folder_without_studies_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match=r"no studies; allowed: at least one \*\.yaml"):
-        load_registry(tmp_path)
-
-
-def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "study.yaml"
-    path.write_bytes(b"study: \xff\xfe")
-    with pytest.raises(StudyError) as caught:
-        load_registry(tmp_path)
-    assert str(caught.value).startswith(f"{path}: not YAML")
+def test_every_field_says_what_it_is() -> None:
+    for name, field in HyperparameterJob.model_fields.items():
+        assert field.description, name

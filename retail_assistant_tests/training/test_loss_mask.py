@@ -10,14 +10,12 @@ import pytest
 from retail_assistant.corpus.encoding import Encoder, PromptStyle
 from retail_assistant.corpus.rendering import render_completion, render_prompt
 from retail_assistant.corpus.tasks import MESSAGES
-from retail_assistant.training.finetune import (
-    _arguments,
-    _lora,
-    _model,
-    _trainer_class,
-    training_dataset,
-)
+from retail_assistant.training.arguments import stage_settings, training_arguments
 from retail_assistant.training.jobs import HyperparameterJob
+from retail_assistant.training.model import base_model, lora
+from retail_assistant.training.model_shape import model_shape
+from retail_assistant.training.rows import training_dataset
+from retail_assistant.training.trainer import trainer_class
 from retail_assistant_tests.model_families import (
     gemma_tokenizer,
     llama_tokenizer,
@@ -47,13 +45,19 @@ def batch_of(
 ) -> Any:
     """The first batch as the trainer of a job makes it."""
     save_tiny_model(folder / "model", tokenizer)
-    job_of = JOB.model_copy(update=job)
-    trainer = _trainer_class()(
-        model=_model(folder / "model", job_of),
-        args=_arguments(folder, job_of, evaluate=False),
-        train_dataset=training_dataset(rows, Encoder(tokenizer, style)),
+    examples = training_dataset(rows, Encoder(tokenizer, style))
+    return first_batch(folder, JOB.model_copy(update=job), tokenizer, examples)
+
+
+def first_batch(folder: Path, job: HyperparameterJob, tokenizer: Any, examples: Any) -> Any:
+    trainer = trainer_class()(
+        model=base_model(folder / "model", job),
+        args=training_arguments(
+            folder, job, stage_settings(job, "instruction", can_evaluate=False)
+        ),
+        train_dataset=examples,
         processing_class=tokenizer,
-        peft_config=_lora(job_of),
+        peft_config=lora(job, model_shape(folder / "model")),
     )
     return next(iter(trainer.get_train_dataloader()))
 
@@ -111,12 +115,5 @@ def test_trl_alone_would_learn_what_follows_the_end(rows: pl.DataFrame, tmp_path
 
     tokenizer = gemma_tokenizer("gemma3")
     save_tiny_model(tmp_path / "model", tokenizer)
-    trainer = _trainer_class()(
-        model=_model(tmp_path / "model", JOB),
-        args=_arguments(tmp_path, JOB, evaluate=False),
-        train_dataset=Dataset.from_list(rows.to_dicts()),
-        processing_class=tokenizer,
-        peft_config=_lora(JOB),
-    )
-    labels = next(iter(trainer.get_train_dataloader()))["labels"]
+    labels = first_batch(tmp_path, JOB, tokenizer, Dataset.from_list(rows.to_dicts()))["labels"]
     assert tokenizer.decode(labels[0][labels[0] != -100]).endswith("<end_of_turn>\n")

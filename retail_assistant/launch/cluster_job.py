@@ -1,0 +1,49 @@
+"""What runs on a cluster: the local launcher on one node, or on several at once.
+
+`python -m retail_assistant.launch.cluster_job --spec spec.json` is the entry point of every Ray
+job, on a cluster of one machine and on Kubernetes alike; the spec is the one that a local run has.
+"""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from retail_assistant.launch.command import REASON_NAME
+from retail_assistant.launch.local import run_local
+from retail_assistant.launch.spec import PREEMPTED_EXIT_CODE, LaunchError, LaunchSpec, Preempted
+from retail_assistant.storage import write_atomically
+
+
+def main() -> None:
+    """Run the spec; exit with 143 where it made room and can go on, with 1 where it failed."""
+    parser = argparse.ArgumentParser(description="Run a LaunchSpec on this cluster.")
+    parser.add_argument("--spec", type=Path, required=True, help="The LaunchSpec, as JSON.")
+    spec = LaunchSpec.model_validate_json(parser.parse_args().spec.read_text())
+    signal.signal(signal.SIGTERM, _make_room)
+    try:
+        _run(spec)
+    except LaunchError as error:
+        write_atomically(spec.folder / REASON_NAME, str(error))
+        sys.stderr.write(f"{error}\n")
+        sys.exit(PREEMPTED_EXIT_CODE if isinstance(error, Preempted) else 1)
+
+
+def _run(spec: LaunchSpec) -> None:
+    if spec.resources.nodes == 1:
+        run_local(spec)
+        return
+    from retail_assistant.launch.ray_nodes import run_on_nodes
+
+    run_on_nodes(spec)
+
+
+def _make_room(_signal: int, _frame: FrameType | None) -> None:
+    # Once: the processes are being ended, which a second signal must not cut short.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(PREEMPTED_EXIT_CODE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""The KubeRay launcher: the same spec as a RayJob, a Ray cluster of its own on GPU nodes.
+
+The manifest is built here by a pure function; dagster-ray submits it and waits (defs/resources.py).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from retail_assistant.launch.processes import SECONDS_TO_END
+from retail_assistant.launch.ray_job import entrypoint, forwarded_environment
+from retail_assistant.launch.spec import LaunchSpec, Resources
+
+SECRET_VARIABLES = (
+    "HF_TOKEN",
+    "RETAIL_GENERATOR_API_KEY",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+)
+"""Keys of the Secret; a key that is missing leaves its variable unset."""
+
+LABEL = "retail-assistant"
+HEAD_RESOURCES = {"cpu": "1", "memory": "4Gi"}
+RAY_MEMORY_GIB = 2.0
+"""What Ray's own processes on a node take, beside the workload."""
+
+OBJECT_STORE_BYTES = 200 * 2**20
+SECONDS_TO_START = 30 * 60
+SECONDS_KEPT = 300
+
+
+class Kubernetes(BaseModel):
+    """Where on a Kubernetes cluster jobs run."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image: str = Field(min_length=1, description="Has this package, and the same Ray and Python.")
+    namespace: str = Field(default="default", min_length=1)
+    node_selector: dict[str, str] = Field(
+        default={}, description="Labels of the nodes that work, such as the GPU's type."
+    )
+    storage_claim: str = Field(
+        default="retail-assistant",
+        description="The PersistentVolumeClaim that is the storage folder, on every node.",
+    )
+    secret: str = Field(
+        default="retail-assistant", description=f"The Secret with {', '.join(SECRET_VARIABLES)}."
+    )
+
+
+def ray_job_manifest(
+    spec: LaunchSpec, cluster: Kubernetes, environment: Mapping[str, str], suffix: str
+) -> dict[str, Any]:
+    """The RayJob (ray.io/v1) that runs a spec; `suffix` tells apart jobs of the same spec.
+
+    `environment` is the launching process's; of it the project's settings without secrets are
+    handed on.
+    """
+    name = f"{spec.name.replace('_', '-')[:24]}-{spec.fingerprint[:8]}-{suffix}"
+    variables = forwarded_environment(environment) | {
+        "RETAIL_STORAGE_URI": str(spec.root),
+        "RAY_JOB_STOP_WAIT_TIME_S": str(SECONDS_TO_END + 10),
+    }
+    minutes = spec.resources.max_runtime_minutes
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayJob",
+        "metadata": {
+            "name": name,
+            "namespace": cluster.namespace,
+            "labels": _labels(spec),
+        },
+        "spec": {
+            "entrypoint": entrypoint(spec),
+            **_entrypoint_resources(spec.resources),
+            "runtimeEnvYAML": yaml.safe_dump({"env_vars": variables}, default_style='"'),
+            "submissionMode": "K8sJobMode",
+            # A job that made room is submitted again by Dagster, which counts.
+            "backoffLimit": 0,
+            "shutdownAfterJobFinishes": True,
+            "ttlSecondsAfterFinished": SECONDS_KEPT,
+            # The launcher inside ends it in time; this is for where that is gone.
+            **({"activeDeadlineSeconds": minutes * 60 + SECONDS_TO_START} if minutes else {}),
+            "rayClusterSpec": {
+                "headGroupSpec": {
+                    "rayStartParams": {"dashboard-host": "0.0.0.0", "num-cpus": "0"},  # noqa: S104 (a pod's own)
+                    "template": _pod(spec, cluster, "head", HEAD_RESOURCES),
+                },
+                "workerGroupSpecs": [_workers(spec, cluster)],
+            },
+        },
+    }
+
+
+def _labels(spec: LaunchSpec) -> dict[str, str]:
+    return {
+        "app.kubernetes.io/name": LABEL,
+        f"{LABEL}/asset": spec.name,
+        f"{LABEL}/fingerprint": spec.fingerprint,
+    }
+
+
+def _entrypoint_resources(needs: Resources) -> dict[str, Any]:
+    """With resources the entry point is placed on the worker; for several it waits on the head."""
+    if needs.nodes > 1:
+        return {}
+    gpus = {"entrypointNumGpus": needs.gpus} if needs.gpus else {}
+    return {"entrypointNumCpus": needs.cpus or needs.processes, **gpus}
+
+
+def _workers(spec: LaunchSpec, cluster: Kubernetes) -> dict[str, Any]:
+    needs = spec.resources
+    resources = {
+        "cpu": str((needs.cpus or needs.processes) + 1),
+        "memory": f"{needs.memory_gib + RAY_MEMORY_GIB:g}Gi",
+    }
+    if needs.gpus:
+        resources["nvidia.com/gpu"] = str(needs.gpus)
+    pod = _pod(spec, cluster, "worker", resources)
+    pod["spec"]["nodeSelector"] = dict(cluster.node_selector)
+    if needs.gpus:
+        pod["spec"]["tolerations"] = [
+            {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+        ]
+    return {
+        "groupName": "workers",
+        "replicas": needs.nodes,
+        "minReplicas": needs.nodes,
+        "maxReplicas": needs.nodes,
+        "rayStartParams": {"object-store-memory": str(OBJECT_STORE_BYTES)},
+        "template": pod,
+    }
+
+
+def _pod(
+    spec: LaunchSpec, cluster: Kubernetes, container: str, resources: Mapping[str, str]
+) -> dict[str, Any]:
+    return {
+        "metadata": {"labels": _labels(spec)},
+        "spec": {
+            "containers": [
+                {
+                    "name": container,
+                    "image": cluster.image,
+                    "env": [_from_secret(name, cluster.secret) for name in SECRET_VARIABLES],
+                    # Equal: what is measured does not depend on the neighbours.
+                    "resources": {"requests": dict(resources), "limits": dict(resources)},
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                    "volumeMounts": [
+                        {"name": "storage", "mountPath": str(spec.root)},
+                        # Processes of one training exchange tensors through it.
+                        {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108
+                    ],
+                }
+            ],
+            "volumes": [
+                {
+                    "name": "storage",
+                    "persistentVolumeClaim": {"claimName": cluster.storage_claim},
+                },
+                {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
+            ],
+        },
+    }
+
+
+def _from_secret(name: str, secret: str) -> dict[str, Any]:
+    reference = {"name": secret, "key": name, "optional": True}
+    return {"name": name, "valueFrom": {"secretKeyRef": reference}}
