@@ -7,8 +7,10 @@ from retail_assistant.catalog.stamp import catalog_stamp, folder_stamp
 from retail_assistant.defs.partitions import job_partitions, task_partitions
 from retail_assistant.settings import get_settings
 
-OBSERVED = dg.AssetSelection.assets("raw_catalog", "catalog_profile", "store_knowledge")
-"""What a retailer has, and changes."""
+OBSERVED = dg.AssetSelection.assets(
+    "raw_catalog", "catalog_profile", "store_knowledge", "base_model_source"
+)
+"""What others have, and change."""
 
 prepare = dg.define_asset_job(
     "prepare",
@@ -27,8 +29,8 @@ render_prompts = dg.define_asset_job(
 observe_catalog = dg.define_asset_job(
     "observe_catalog",
     OBSERVED,
-    description="Look whether the retailer's file, its profile or the store's knowledge has"
-    " changed.",
+    description="Look whether the retailer's file, its profile, the store's knowledge or the base"
+    " model has changed.",
 )
 accept_catalog = dg.define_asset_job(
     "accept_catalog",
@@ -47,9 +49,9 @@ answer_baselines = dg.define_asset_job(
 )
 train_and_evaluate = dg.define_asset_job(
     "train_and_evaluate",
-    dg.AssetSelection.assets("adapter", "predictions", "evaluation_report"),
+    dg.AssetSelection.assets("training_plan", "adapter", "predictions", "evaluation_report"),
     partitions_def=job_partitions,
-    description="One hyperparameter job: adapter, answers, scores.",
+    description="One hyperparameter job: plan, adapter, answers, scores.",
 )
 compare_and_promote = dg.define_asset_job(
     "compare_and_promote",

@@ -41,8 +41,8 @@ CPU_PROCESS = 0.8 * GIB
 CUDA_CONTEXT, NCCL_BUFFERS = 0.6 * GIB, 0.4 * GIB
 # What the allocators hold in pieces too small to use. The C library's keeps far more than torch's:
 # of what passes through it 0.8 to 1.7 times as much again at the peak, measured with the embedded
-# model. Told to give large pieces back at once (MALLOC_MMAP_THRESHOLD_) it keeps 0.2, but steps
-# take a quarter longer.
+# model. Told to give large pieces back at once (MALLOC_MMAP_THRESHOLD_) it keeps far less; what that
+# costs in time was not measured.
 GPU_FRAGMENTS, CPU_FRAGMENTS = 0.05, 1.4
 
 
@@ -116,7 +116,7 @@ def estimate_memory(shape: ModelShape, job: HyperparameterJob, setup: Setup) -> 
         TargetError: the model has not the job's target modules.
     """
     trained = lora_parameters(shape, target_names(shape, job.target_modules), job.lora_r)
-    size = adapter_bytes(job, setup)
+    size = adapter_bytes(setup)
     shards = setup.ranks if setup.sharded else 1
     base = base_bytes(shape, job, setup)
     held = {
@@ -148,14 +148,12 @@ def _unused_bytes(held: dict[str, float], passing: dict[str, float], setup: Setu
     return CPU_FRAGMENTS * sum(passing.values())
 
 
-def adapter_bytes(job: HyperparameterJob, setup: Setup) -> int:
+def adapter_bytes(setup: Setup) -> int:
     """Bytes of an adapter's weight while it is trained.
 
-    peft keeps it in float32 beside a bfloat16 model; TRL casts it to bfloat16 beside a quantized
-    one, and leaves it in the model's type under ZeRO-3.
+    In float32 (the trainer sees to that beside a quantized model, too), but for ZeRO-3, which keeps
+    it in the model's type.
     """
-    if job.quantization != "none":
-        return BFLOAT16
     return setup.compute_bytes if setup.strategy == "zero3" else FLOAT32
 
 

@@ -156,7 +156,7 @@ def test_automation_requests_the_checks_with_the_products_and_again_once_accepte
 
     assert look() == (0, set())
     shop.write(chopped)
-    for name in ("raw_catalog", "catalog_profile", "store_knowledge"):
+    for name in ("raw_catalog", "catalog_profile", "store_knowledge", "base_model_source"):
         tags = {DATA_VERSION_TAG: "another"}
         shop.instance.report_runless_asset_event(dg.AssetObservation(name, tags=tags))
     assert look() == (1, set(REFRESH_CHECKS))

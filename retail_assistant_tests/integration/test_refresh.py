@@ -42,7 +42,7 @@ MADE = {
 }
 """Not the prompts: they wait for the base model, which no test here needs."""
 CLEANED = {"products", "rejected_products"}
-OBSERVED = {"raw_catalog", "catalog_profile", "store_knowledge"}
+OBSERVED = {"raw_catalog", "catalog_profile", "store_knowledge", "base_model_source"}
 MODULE = "retail_assistant.definitions"
 LOOK_SECONDS = 2
 # Nothing in progress and nothing new for so long: several looks of both sensors.
@@ -156,7 +156,7 @@ def shop(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     home = shop.storage / "dagster"
     home.mkdir(parents=True)
     config = (PACKAGE_FOLDER / "data" / "dagster.local.yaml").read_text()
-    queue = "class: QueuedRunCoordinator"
+    queue = "class: JobQueue"
     assert queue in config
     quick = f"{queue}\n  config: {{dequeue_interval_seconds: 1}}"
     (home / "dagster.yaml").write_text(config.replace(queue, quick))
