@@ -36,14 +36,14 @@ from retail_assistant.corpus.encoding import Encoder
 from retail_assistant.launch.spec import read_artefact_ref
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import TableStore
-from retail_assistant.training.arguments import stage_settings, training_arguments
-from retail_assistant.training.devices import local_devices, peak_flops
+from retail_assistant.training.fitting.arguments import stage_settings, training_arguments
+from retail_assistant.training.fitting.memory_peak import begin_peak, gpu_peak_mib, peak_mib
+from retail_assistant.training.fitting.model import base_model, lora
+from retail_assistant.training.fitting.rows import training_dataset, training_rows
+from retail_assistant.training.fitting.trainer import trainer_class
 from retail_assistant.training.jobs import HyperparameterJob
-from retail_assistant.training.memory_peak import begin_peak, gpu_peak_mib, peak_mib
-from retail_assistant.training.model import base_model, lora
-from retail_assistant.training.model_shape import model_shape
-from retail_assistant.training.rows import training_dataset, training_rows
-from retail_assistant.training.trainer import trainer_class
+from retail_assistant.training.planning.devices import local_devices, peak_flops
+from retail_assistant.training.planning.model_shape import model_shape
 
 WARM_UP_STEPS = 2
 FLOPS_A_PARAMETER = 4

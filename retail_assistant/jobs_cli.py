@@ -16,8 +16,8 @@ from retail_assistant.launch.spec import read_artefact_ref
 from retail_assistant.settings import SHIPPED_STUDIES, get_settings
 from retail_assistant.storage import StorageError
 from retail_assistant.training.jobs import HyperparameterJob, Job, StudyError
-from retail_assistant.training.search import RunningSearch, current_search, find_trial
-from retail_assistant.training.search_space import Search
+from retail_assistant.training.searching.progress import RunningSearch, current_search, find_trial
+from retail_assistant.training.searching.space import Search
 from retail_assistant.training.studies import Registry, load_registry, notes
 
 jobs_app = typer.Typer(
@@ -125,7 +125,7 @@ def _job(name: str) -> Job:
 def _plan(job: Job) -> dict[str, Any] | str:
     """The plan of a job on this machine (or RETAIL_DEVICES), else why there is none."""
     from retail_assistant.base_model import BaseModelFacts
-    from retail_assistant.training.plan import plan_for
+    from retail_assistant.training.planning.plan import plan_for
 
     settings = get_settings()
     try:
@@ -137,8 +137,8 @@ def _plan(job: Job) -> dict[str, Any] | str:
 
 
 def _print_plan(job: Job, plan: dict[str, Any] | str) -> None:
-    from retail_assistant.training.plan import ParallelismPlan
-    from retail_assistant.training.plan_table import plan_table
+    from retail_assistant.training.planning.plan import ParallelismPlan
+    from retail_assistant.training.planning.plan_table import plan_table
 
     console.print("\nplan", style="italic")
     if isinstance(plan, str):
@@ -246,7 +246,7 @@ def show_search(
     ] = False,
 ) -> None:
     """A search's trials, and the best of them as a study file."""
-    from retail_assistant.training.search_report import best_study, trials_table
+    from retail_assistant.training.searching.report import best_study, trials_table
 
     running = _begun(name)
     found = running.best()
@@ -316,8 +316,8 @@ def list_fields(as_json: AsJson = False) -> None:
 @jobs_app.command("track")
 def track_job(name: Annotated[str, typer.Argument(help="A trained job, or a trial.")]) -> None:
     """Send to MLflow what it did not get while the job was trained."""
-    from retail_assistant.training.search import TRIAL_ASSET
-    from retail_assistant.training.tracking import upload
+    from retail_assistant.training.searching.progress import TRIAL_ASSET
+    from retail_assistant.training.tracking.tracker import upload
 
     job = _job(name)
     asset = "adapter" if name in _registry().jobs else TRIAL_ASSET

@@ -11,7 +11,7 @@ from retail_assistant.definitions import defs
 from retail_assistant.defs.partitions import trial_partitions
 from retail_assistant.quickstart import failure_reason
 from retail_assistant.settings import get_settings
-from retail_assistant.training.search import RunningSearch, Trial, current_search
+from retail_assistant.training.searching.progress import RunningSearch, Trial, current_search
 
 
 def run_trials(name: str, console: Console) -> str | None:

@@ -199,7 +199,7 @@ class Settings(BaseSettings):
     @classmethod
     def _devices_can_be_read(cls, value: str) -> str:
         # Imported here: this module stands below all stages.
-        from retail_assistant.training.devices import AUTO, Devices
+        from retail_assistant.training.planning.devices import AUTO, Devices
 
         if value.strip().lower() != AUTO:
             Devices.parsed(value)

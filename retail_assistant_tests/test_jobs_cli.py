@@ -9,8 +9,8 @@ import yaml
 
 from retail_assistant.settings import SHIPPED_STUDIES
 from retail_assistant.training.jobs import HyperparameterJob
-from retail_assistant.training.search import RunningSearch
-from retail_assistant.training.search_space import Search
+from retail_assistant.training.searching.progress import RunningSearch
+from retail_assistant.training.searching.space import Search
 from retail_assistant.training.studies import load_registry
 from retail_assistant_tests.test_cli import Cli, Result, assert_refused, cli
 from retail_assistant_tests.training.searches import BEGUN, begun, end_trial, search_content

@@ -17,9 +17,9 @@ from retail_assistant.storage import TableRef
 from retail_assistant.training.energy import shown_cost
 from retail_assistant.training.jobs import Job
 from retail_assistant.training.model_card import card_text
-from retail_assistant.training.plan import ParallelismPlan, plan_for
-from retail_assistant.training.plan_table import plan_table
-from retail_assistant.training.tracking import tracked_run, upload
+from retail_assistant.training.planning.plan import ParallelismPlan, plan_for
+from retail_assistant.training.planning.plan_table import plan_table
+from retail_assistant.training.tracking.tracker import tracked_run, upload
 
 GROUP = "adapters"
 OWNERS = ["team:machine-learning"]

@@ -13,13 +13,13 @@ from typing import Any
 import dagster as dg
 
 from retail_assistant.settings import Settings, get_settings
-from retail_assistant.training.mlflow_places import (
+from retail_assistant.training.tracking.mlflow_places import (
     CLIENT_ENVIRONMENT,
     alone,
     experiment_id,
     mlflow_client,
 )
-from retail_assistant.training.tracking import TrackingTarget
+from retail_assistant.training.tracking.tracker import TrackingTarget
 
 EXPERIMENT = "retail_assistant/comparison"
 COMPARISON_RUN = "comparison_run"

@@ -33,7 +33,7 @@ from retail_assistant.launch.spec import (
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import TableRef, TableStore, fingerprint
 from retail_assistant.training.jobs import EVALUATED_TASK
-from retail_assistant.training.tracking import tracked_run
+from retail_assistant.training.tracking.tracker import tracked_run
 
 GROUP = "evaluation"
 OWNERS = ["team:machine-learning"]

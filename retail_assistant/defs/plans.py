@@ -10,9 +10,9 @@ from retail_assistant.defs.io_managers import preview, table_result
 from retail_assistant.defs.partitions import REGISTRY, job_partitions
 from retail_assistant.launch.spec import ArtefactRef
 from retail_assistant.settings import get_settings
-from retail_assistant.training.alternatives import PlanError
-from retail_assistant.training.plan import plan_for
-from retail_assistant.training.plan_table import alternatives_frame, plan_table
+from retail_assistant.training.planning.alternatives import PlanError
+from retail_assistant.training.planning.plan import plan_for
+from retail_assistant.training.planning.plan_table import alternatives_frame, plan_table
 
 GROUP = "adapters"
 OWNERS = ["team:machine-learning"]

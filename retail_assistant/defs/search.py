@@ -21,7 +21,7 @@ from retail_assistant.launch.spec import ArtefactRef
 from retail_assistant.run_queue import PARTITION, tags_of
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import TableRef
-from retail_assistant.training.search import (
+from retail_assistant.training.searching.progress import (
     SEARCH_ASSET,
     TRIAL_ASSET,
     RunningSearch,
@@ -29,7 +29,7 @@ from retail_assistant.training.search import (
     current_search,
     find_trial,
 )
-from retail_assistant.training.search_report import best_study, trials_plot, trials_table
+from retail_assistant.training.searching.report import best_study, trials_plot, trials_table
 
 REPORT_ASSET = "search_report"
 SECONDS_BETWEEN_LOOKS = 30

@@ -9,7 +9,7 @@ from retail_assistant.launch.spec import ArtefactRef
 from retail_assistant.settings import Settings
 from retail_assistant.storage import StorageError, write_atomically
 from retail_assistant.training.jobs import Job
-from retail_assistant.training.tracking import tracked_run
+from retail_assistant.training.tracking.tracker import tracked_run
 
 MODEL_NAME = "retail-assistant"
 ALIAS = "champion"

@@ -19,38 +19,38 @@ from retail_assistant.corpus.prompts import prompt_style
 from retail_assistant.launch.spec import PREEMPTED_EXIT_CODE
 from retail_assistant.launch.workload import Workload, workload
 from retail_assistant.storage import TableRef
-from retail_assistant.training.arguments import stage_settings
-from retail_assistant.training.checkpoints import newest_kwh
 from retail_assistant.training.energy import EnergyMeter
-from retail_assistant.training.jobs import HyperparameterJob, Stage
-from retail_assistant.training.measures import training_measures
-from retail_assistant.training.model import on_gpu
-from retail_assistant.training.model_card import (
-    Sample,
-    base_model_facts,
-    card_facts,
-    write_model_card,
-)
-from retail_assistant.training.model_shape import model_shape
-from retail_assistant.training.preemption import Preemption
-from retail_assistant.training.reporting import is_number, joined_history
-from retail_assistant.training.rows import (
+from retail_assistant.training.fitting.arguments import stage_settings
+from retail_assistant.training.fitting.checkpoints import newest_kwh
+from retail_assistant.training.fitting.measures import training_measures
+from retail_assistant.training.fitting.model import on_gpu
+from retail_assistant.training.fitting.preemption import Preemption
+from retail_assistant.training.fitting.reporting import is_number, joined_history
+from retail_assistant.training.fitting.rows import (
     Documents,
     document_dataset,
     documents_of,
     fitting_rows,
     training_dataset,
 )
-from retail_assistant.training.samples import questions_of
-from retail_assistant.training.stages import (
+from retail_assistant.training.fitting.samples import questions_of
+from retail_assistant.training.fitting.stages import (
     ADAPTER_FILES,
     StageData,
     StageEnd,
     Training,
     finish_stage,
 )
-from retail_assistant.training.tracking import Tracker, TrackingTarget
-from retail_assistant.training.tracking_target import DatasetInput, ModelInput
+from retail_assistant.training.jobs import HyperparameterJob, Stage
+from retail_assistant.training.model_card import (
+    Sample,
+    base_model_facts,
+    card_facts,
+    write_model_card,
+)
+from retail_assistant.training.planning.model_shape import model_shape
+from retail_assistant.training.tracking.target import DatasetInput, ModelInput
+from retail_assistant.training.tracking.tracker import Tracker, TrackingTarget
 
 
 class LearningMaterial(NamedTuple):
@@ -93,6 +93,7 @@ def train(
             meter=meter,
         )
         ends = _finish_stages(training, material)
+    _leave_the_group()
     if is_first_rank():
         _leave_outputs(training, material, ends)
 
@@ -144,6 +145,13 @@ def _finish_stages(training: Training, material: LearningMaterial) -> list[Stage
         before = sum(end.mark.step for end in ends)
         ends.append(finish_stage(training, settings, data, adapter, before))
     return ends
+
+
+def _leave_the_group() -> None:
+    """Processes that exit while they still form a group abort now and then."""
+    from accelerate import PartialState
+
+    PartialState().destroy_process_group()
 
 
 def _leave_outputs(training: Training, material: LearningMaterial, ends: list[StageEnd]) -> None:

@@ -18,7 +18,7 @@ from retail_assistant.training.jobs import (
     served_rank,
 )
 from retail_assistant.training.resources import ResourceRequest
-from retail_assistant.training.search_space import Search, load_search
+from retail_assistant.training.searching.space import Search, load_search
 
 JOB_NAME = re.compile(r"^[a-z0-9][a-z0-9_.-]{0,62}$")
 RESOURCES = "resources"

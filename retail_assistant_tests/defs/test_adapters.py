@@ -15,7 +15,7 @@ from retail_assistant.defs.resources import Launcher
 from retail_assistant.launch.spec import LaunchSpec, Manifest, read_artefact_ref
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import TableStore
-from retail_assistant.training.plan import plan_for
+from retail_assistant.training.planning.plan import plan_for
 from retail_assistant.training.resources import ResourceRequest
 from retail_assistant_tests.training.storage import fill_storage
 

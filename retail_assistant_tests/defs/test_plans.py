@@ -13,7 +13,7 @@ from retail_assistant.launch.spec import ArtefactRef, LaunchSpec, write_artefact
 from retail_assistant.launch.workload import Workload
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import TableStore
-from retail_assistant.training.model_shape import ModelShape
+from retail_assistant.training.planning.model_shape import ModelShape
 from retail_assistant_tests.training.shapes import LLAMA_70B, SMOLLM2
 
 JOB = "quickstart-closed-book"

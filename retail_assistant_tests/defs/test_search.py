@@ -17,7 +17,7 @@ from retail_assistant.definitions import defs
 from retail_assistant.defs.search import search_trials
 from retail_assistant.launch.spec import ArtefactRef, read_artefact_ref, write_artefact_ref
 from retail_assistant.storage import TableStore
-from retail_assistant.training.search import RunningSearch, current_search
+from retail_assistant.training.searching.progress import RunningSearch, current_search
 from retail_assistant.training.studies import load_registry
 from retail_assistant_tests.training.searches import end_trial
 from retail_assistant_tests.training.trainings import small_corpus

@@ -18,7 +18,7 @@ from retail_assistant.launch.spec import MANIFEST_NAME, ArtefactRef, Manifest
 from retail_assistant.settings import Settings
 from retail_assistant.storage import StorageError
 from retail_assistant.training.jobs import HyperparameterJob, Job
-from retail_assistant.training.tracking import Tracker, TrackingTarget
+from retail_assistant.training.tracking.tracker import Tracker, TrackingTarget
 
 MOMENT = datetime(2026, 11, 1, tzinfo=UTC)
 

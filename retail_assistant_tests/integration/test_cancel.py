@@ -20,7 +20,7 @@ import pytest
 
 from retail_assistant.settings import PACKAGE_FOLDER
 from retail_assistant.storage import write_atomically
-from retail_assistant.training.checkpoints import COMPLETE_MARK
+from retail_assistant.training.fitting.checkpoints import COMPLETE_MARK
 from retail_assistant_tests.integration.line import BIN, Line
 from retail_assistant_tests.launch.waiting import wait_until
 from retail_assistant_tests.training.storage import fill_storage

@@ -10,7 +10,7 @@ import dagster as dg
 import psutil
 import pytest
 
-from retail_assistant.training.checkpoints import last_complete_checkpoint, stage_folder
+from retail_assistant.training.fitting.checkpoints import last_complete_checkpoint, stage_folder
 from retail_assistant_tests.integration.line import FinishedLine, Line
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from retail_assistant.training import finetune
-from retail_assistant.training.tracking import Tracker
+from retail_assistant.training.tracking.tracker import Tracker
 
 BREAKS = "BREAKS"
 

@@ -14,14 +14,14 @@ from retail_assistant.launch.spec import (
     write_artefact_ref,
 )
 from retail_assistant.storage import TableStore, write_atomically
-from retail_assistant.training.search import (
+from retail_assistant.training.searching.progress import (
     SEARCH_ASSET,
     TRIAL_ASSET,
     RunningSearch,
     Trial,
     begin_search,
 )
-from retail_assistant.training.search_space import Search, load_search
+from retail_assistant.training.searching.space import Search, load_search
 
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 BEST_RATE = 1e-3

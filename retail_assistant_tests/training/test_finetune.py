@@ -13,11 +13,11 @@ from retail_assistant.corpus.splits import split_products
 from retail_assistant.corpus.tasks import RenderingPolicy, product_descriptions
 from retail_assistant.launch.workload import Workload
 from retail_assistant.storage import file_sha256
-from retail_assistant.training.checkpoints import checkpoint_of, stage_folder
 from retail_assistant.training.finetune import train
+from retail_assistant.training.fitting.checkpoints import checkpoint_of, stage_folder
+from retail_assistant.training.fitting.rows import training_rows
 from retail_assistant.training.jobs import HyperparameterJob
-from retail_assistant.training.rows import training_rows
-from retail_assistant.training.tracking import Tracker
+from retail_assistant.training.tracking.tracker import Tracker
 from retail_assistant_tests.catalogs import assortment_of
 from retail_assistant_tests.training.trainings import (
     HASTY_JOB,

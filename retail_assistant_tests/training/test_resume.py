@@ -15,17 +15,17 @@ import yaml
 from retail_assistant.launch.command import command, environment, write_spec
 from retail_assistant.launch.spec import LaunchSpec, Resources, read_manifest
 from retail_assistant.launch.workload import PREEMPTED_MARK, Workload
-from retail_assistant.training.checkpoints import (
+from retail_assistant.training.finetune import train
+from retail_assistant.training.fitting.checkpoints import (
     last_complete_checkpoint,
     read_mark,
     stage_folder,
     step_of,
 )
-from retail_assistant.training.finetune import train
+from retail_assistant.training.fitting.preemption import Preemption
 from retail_assistant.training.jobs import HyperparameterJob
-from retail_assistant.training.plan import CONFIG_FOLDER
-from retail_assistant.training.preemption import Preemption
-from retail_assistant.training.tracking import Tracker
+from retail_assistant.training.planning.plan import CONFIG_FOLDER
+from retail_assistant.training.tracking.tracker import Tracker
 from retail_assistant_tests.conftest import REPOSITORY
 from retail_assistant_tests.training.broken_off import BREAKS
 from retail_assistant_tests.training.trainings import (

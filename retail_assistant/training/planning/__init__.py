@@ -1,0 +1,1 @@
+"""Before a training: what it takes, what there is, and how the one fits the other."""

@@ -1,0 +1,1 @@
+"""Searches: Optuna proposes jobs within a space."""
