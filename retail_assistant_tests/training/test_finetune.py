@@ -12,11 +12,14 @@ from retail_assistant.corpus.encoding import Encoder, PromptStyle
 from retail_assistant.corpus.splits import split_products
 from retail_assistant.corpus.tasks import RenderingPolicy, product_descriptions
 from retail_assistant.launch.workload import Workload
+from retail_assistant.settings import SHIPPED_STUDIES
 from retail_assistant.storage import file_sha256
 from retail_assistant.training.finetune import train
 from retail_assistant.training.fitting.checkpoints import checkpoint_of, stage_folder
 from retail_assistant.training.fitting.rows import training_rows
 from retail_assistant.training.jobs import HyperparameterJob
+from retail_assistant.training.planning.model_shape import model_shape, trainable_parameters
+from retail_assistant.training.studies import load_registry
 from retail_assistant.training.tracking.tracker import Tracker
 from retail_assistant_tests.catalogs import assortment_of
 from retail_assistant_tests.training.trainings import (
@@ -262,17 +265,39 @@ def test_without_evaluations_there_are_none(
     assert pl.read_parquet(work.folder / "samples.parquet").is_empty()
 
 
+def descriptions(model: Path, style: PromptStyle) -> pl.DataFrame:
+    """The corpus `product_description` of the embedded catalog."""
+    from transformers import AutoTokenizer
+
+    assortment = assortment_of()
+    encoder = Encoder(AutoTokenizer.from_pretrained(model), style)
+    splits = split_products(assortment, seed=7)
+    return product_descriptions(assortment, splits, RenderingPolicy(), encoder)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["qlora-r8-qv-4bit", "qlora-r8-all-8bit"])
+def test_jobs_of_the_study_qlora_targets_train(
+    tiny_model_folder: Path, tmp_path: Path, name: str
+) -> None:
+    job = load_registry(SHIPPED_STUDIES).job(name).hyperparameters
+    given = job.model_dump() | {"data_fraction": 0.05}
+    work = trained(descriptions(tiny_model_folder, "chat"), tiny_model_folder, tmp_path, **given)
+    assert work.metrics["train_rows"] >= 10
+    assert work.metrics["trainable_parameters"] == trainable_parameters(
+        model_shape(tiny_model_folder), job
+    )
+    updates = {n: w for n, w in weights_of(work.folder / "adapter").items() if "lora_B" in n}
+    assert len(updates) == (4 if "qv" in name else 14)
+    assert all(update.abs().max() > 0 for update in updates.values())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("style", ["chat", "alpaca"])
 def test_an_adapter_learns_to_write_descriptions(
     tiny_model_folder: Path, tmp_path: Path, style: PromptStyle
 ) -> None:
-    from transformers import AutoTokenizer
-
-    assortment = assortment_of()
-    encoder = Encoder(AutoTokenizer.from_pretrained(tiny_model_folder), style)
-    splits = split_products(assortment, seed=7)
-    corpus, _ = product_descriptions(assortment, splits, RenderingPolicy(), encoder)
+    corpus = descriptions(tiny_model_folder, style)
     rows = training_rows(corpus, JOB.model_copy(update={"data_fraction": 0.1}), "train")
     work = trained(corpus, tiny_model_folder, tmp_path, data_fraction=0.1)
     assert work.metrics["train_rows"] == rows.height > 10
