@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -22,6 +24,7 @@ from retail_assistant_tests.launch.waiting import (
     wait_until,
 )
 
+MARK = "RETAIL_TEST_MARK"
 MakeSpec = Callable[..., LaunchSpec]
 Environment = dict[str, str]
 TRAINING = {"distributed_type": "NO", "use_cpu": True, "num_processes": 1}
@@ -152,17 +155,25 @@ def test_without_an_address_a_cluster_comes_and_goes(
     sample_spec: MakeSpec, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(RAY_ADDRESS, raising=False)
-    before = ray_processes()
+    # Other tests may run a Ray of their own at the same time.
+    monkeypatch.setenv(MARK, mark := uuid.uuid4().hex)
+    with job_server():
+        assert ray_processes(mark)
+    assert not ray_processes(mark)
     manifest = run_ray_job(sample_spec(), environment)
     assert manifest.metrics == {"characters": 11}
-    assert ray_processes() <= before
+    assert not ray_processes(mark)
 
 
-def ray_processes() -> set[int]:
-    names = ("raylet", "gcs_server")
-    return {
-        process.pid for process in psutil.process_iter(["name"]) if process.info["name"] in names
-    }
+def ray_processes(mark: str) -> set[int]:
+    """Processes of Ray that were started with a mark in their environment."""
+    found = set()
+    for process in psutil.process_iter(["name"]):
+        with suppress(psutil.Error):
+            ours = process.environ().get(MARK) == mark
+            if ours and process.info["name"] in ("raylet", "gcs_server"):
+                found.add(process.pid)
+    return found
 
 
 def test_an_address_where_nobody_is_fails_clearly(
