@@ -34,6 +34,7 @@ import polars as pl
 
 from retail_assistant.corpus.encoding import Encoder
 from retail_assistant.launch.spec import read_artefact_ref
+from retail_assistant.model_shape import model_shape
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import TableStore
 from retail_assistant.training.fitting.arguments import stage_settings, training_arguments
@@ -43,7 +44,6 @@ from retail_assistant.training.fitting.rows import training_dataset, training_ro
 from retail_assistant.training.fitting.trainer import trainer_class
 from retail_assistant.training.jobs import HyperparameterJob
 from retail_assistant.training.planning.devices import local_devices, peak_flops
-from retail_assistant.training.planning.model_shape import model_shape
 
 WARM_UP_STEPS = 2
 FLOPS_A_PARAMETER = 4

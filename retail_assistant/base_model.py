@@ -13,8 +13,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from retail_assistant.launch.workload import Workload, workload
+from retail_assistant.model_shape import ModelShape, model_shape
 from retail_assistant.storage import file_sha256, fingerprint, write_atomically
-from retail_assistant.training.planning.model_shape import ModelShape, model_shape
 
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 EMBEDDED_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -12,11 +12,19 @@ from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Column, Table
 
+from retail_assistant.base_model import BaseModelFacts
 from retail_assistant.launch.spec import read_artefact_ref
 from retail_assistant.settings import SHIPPED_STUDIES, get_settings
 from retail_assistant.storage import StorageError
 from retail_assistant.training.jobs import HyperparameterJob, Job, StudyError
-from retail_assistant.training.searching.progress import RunningSearch, current_search, find_trial
+from retail_assistant.training.planning.plan import ParallelismPlan, plan_for
+from retail_assistant.training.planning.plan_table import plan_table
+from retail_assistant.training.searching.progress import (
+    TRIAL_ASSET,
+    RunningSearch,
+    current_search,
+    find_trial,
+)
 from retail_assistant.training.searching.space import Search
 from retail_assistant.training.studies import Registry, load_registry, notes
 
@@ -95,7 +103,11 @@ def show_job(
     job = _job(name)
     plan = _plan(job)
     if as_json:
-        told = {"plan": plan} if isinstance(plan, dict) else {"plan": None, "no_plan": plan}
+        told: dict[str, Any] = (
+            {"plan": None, "no_plan": plan}
+            if isinstance(plan, str)
+            else {"plan": plan.model_dump(mode="json")}
+        )
         _print_json({**job.model_dump(mode="json"), **told})
         return
     console.print(
@@ -109,7 +121,7 @@ def show_job(
             shown = escape(str(getattr(values, field)))
             table.add_row(field, shown, escape(about.description or ""))
         console.print(table)
-    _print_plan(job, plan)
+    _print_plan(plan)
 
 
 def _job(name: str) -> Job:
@@ -122,29 +134,22 @@ def _job(name: str) -> Job:
     return registry.job(name)
 
 
-def _plan(job: Job) -> dict[str, Any] | str:
+def _plan(job: Job) -> ParallelismPlan | str:
     """The plan of a job on this machine (or RETAIL_DEVICES), else why there is none."""
-    from retail_assistant.base_model import BaseModelFacts
-    from retail_assistant.training.planning.plan import plan_for
-
     settings = get_settings()
     try:
         facts = read_artefact_ref(settings.storage, "base_model").path("facts").read_text()
-        plan = plan_for(job, settings, BaseModelFacts.model_validate_json(facts))
+        return plan_for(job, settings, BaseModelFacts.model_validate_json(facts))
     except (StorageError, ValueError) as error:
         return str(error)
-    return plan.model_dump(mode="json")
 
 
-def _print_plan(job: Job, plan: dict[str, Any] | str) -> None:
-    from retail_assistant.training.planning.plan import ParallelismPlan
-    from retail_assistant.training.planning.plan_table import plan_table
-
+def _print_plan(plan: ParallelismPlan | str) -> None:
     console.print("\nplan", style="italic")
     if isinstance(plan, str):
         console.print(plan, soft_wrap=True, highlight=False, markup=False)
         return
-    console.print(Markdown(plan_table(ParallelismPlan.model_validate(plan))))
+    console.print(Markdown(plan_table(plan)))
 
 
 @jobs_app.command("validate")
@@ -314,24 +319,36 @@ def list_fields(as_json: AsJson = False) -> None:
 
 
 @jobs_app.command("track")
-def track_job(name: Annotated[str, typer.Argument(help="A trained job, or a trial.")]) -> None:
-    """Send to MLflow what it did not get while the job was trained."""
-    from retail_assistant.training.searching.progress import TRIAL_ASSET
-    from retail_assistant.training.tracking.tracker import upload
+def track_job(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A trained job, or a trial; default: all that MLflow does not know."),
+    ] = None,
+) -> None:
+    """Send to MLflow what it did not get of trainings; one that died is marked KILLED."""
+    from retail_assistant.training.tracking.tracker import untold, upload
 
-    job = _job(name)
+    settings = get_settings()
+    folders = [_trained(name)] if name else untold(settings.storage)
+    if not folders:
+        console.print("MLflow has everything")
+    for folder in folders:
+        run = upload(
+            folder,
+            lambda words: console.print(words, highlight=False, markup=False),
+            uri=settings.mlflow_tracking_uri,
+        )
+        if run is None:
+            raise StudyError(f"{folder} was never tracked")
+        console.print(
+            f"{name or folder.name}: {run.pending} records are still to be sent"
+            if run.pending
+            else f"{name or folder.name}: MLflow has everything",
+            highlight=False,
+        )
+
+
+def _trained(name: str) -> Path:
+    """The artefact of a trained job or trial."""
     asset = "adapter" if name in _registry().jobs else TRIAL_ASSET
-    folder = read_artefact_ref(get_settings().storage, asset, job.name).folder
-    run = upload(
-        folder,
-        lambda words: console.print(words, highlight=False, markup=False),
-        uri=get_settings().mlflow_tracking_uri,
-    )
-    if run is None:
-        raise StudyError(f"{folder} was never tracked")
-    console.print(
-        f"{job.name}: {run.pending} records are still to be sent"
-        if run.pending
-        else f"{job.name}: MLflow has everything",
-        highlight=False,
-    )
+    return read_artefact_ref(get_settings().storage, asset, _job(name).name).folder

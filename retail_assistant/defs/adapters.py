@@ -160,12 +160,7 @@ def training_spec(
             max_runtime_minutes=job.resources.max_runtime_minutes,
         ),
         accelerate=plan.accelerate,
-        execution={
-            "gradient_checkpointing": plan.gradient_checkpointing,
-            "bf16": plan.bf16,
-            "use_cpu": plan.gpus == 0,
-            "strategy": plan.strategy,
-        },
+        execution={"gradient_checkpointing": plan.gradient_checkpointing},
     )
 
 

@@ -19,7 +19,7 @@ from retail_assistant.training.tracking.mlflow_places import (
     experiment_id,
     mlflow_client,
 )
-from retail_assistant.training.tracking.tracker import TrackingTarget
+from retail_assistant.training.tracking.target import TrackingTarget
 
 EXPERIMENT = "retail_assistant/comparison"
 COMPARISON_RUN = "comparison_run"

@@ -27,17 +27,11 @@ def loss_curve(histories: Mapping[str, pl.DataFrame]) -> str:
 def learning_rate_curve(history: pl.DataFrame) -> str:
     """Learning rate by step, as markdown; a line a stage."""
     figure, plot = axes()
-    rates = (
-        history.drop_nulls("learning_rate")
-        if "learning_rate" in history.columns
-        else history.head(0)
-    )
-    stages = rates["stage"].unique(maintain_order=True) if "stage" in rates.columns else [None]
-    for stage in stages:
-        own = rates if stage is None else rates.filter(stage=stage)
+    rates = history.drop_nulls("learning_rate")
+    for (stage,), own in rates.group_by("stage", maintain_order=True):
         plot.plot(own["step"], own["learning_rate"], label=stage)
     plot.set(xlabel="step", ylabel="learning rate", ylim=(0, None))
-    if len(stages) > 1:
+    if rates["stage"].n_unique() > 1:
         plot.legend(frameon=False)
     return as_markdown(figure, "learning rate by step")
 

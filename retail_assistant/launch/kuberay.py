@@ -82,7 +82,7 @@ def ray_job_manifest(
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": SECONDS_KEPT,
             # The launcher inside ends it in time; this is for where that is gone.
-            **({"activeDeadlineSeconds": minutes * 60 + SECONDS_TO_START} if minutes else {}),
+            **({"activeDeadlineSeconds": int(minutes * 60) + SECONDS_TO_START} if minutes else {}),
             "rayClusterSpec": {
                 "headGroupSpec": {
                     "rayStartParams": {"dashboard-host": "0.0.0.0", "num-cpus": "0"},  # noqa: S104 (a pod's own)

@@ -116,8 +116,9 @@ def run_processes(
         return
     if code is None:
         raise LaunchError(
-            f"{spec.name}: ended after max_runtime_minutes={minutes}; allow more, then materialize"
-            f" again to continue from its last checkpoint. {_log_tail(log_path, log_start)}"
+            f"{spec.name}: ended after max_runtime_minutes={minutes:g}; allow more, then"
+            f" materialize again to continue from its last checkpoint."
+            f" {_log_tail(log_path, log_start)}"
         )
     if code != 0:
         said = _log_since(log_path, log_start)

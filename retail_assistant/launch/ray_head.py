@@ -69,7 +69,7 @@ def job_server() -> Iterator[JobServer]:
         folder = stack.enter_context(
             temporary_folder(Path(tempfile.gettempdir()), f"{FOLDER_PREFIX}head-")
         )
-        token, port = secrets.token_hex(32), _free_port()
+        token, port = secrets.token_hex(32), free_port()
         log = folder / "head.txt"
         with log.open("wb") as output:
             head = subprocess.Popen(
@@ -127,9 +127,10 @@ def _stop(head: subprocess.Popen[bytes]) -> None:
         head.wait()
 
 
-def _free_port() -> int:
+def free_port(host: str = LOOPBACK) -> int:
+    """A port of an address of this machine that nobody listens on now."""
     with closing(socket.socket()) as probe:
-        probe.bind((LOOPBACK, 0))
+        probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 
@@ -137,11 +138,11 @@ def _head_command(port: int) -> list[str]:
     """`ray start` with no port of its own choice: two heads may share a machine."""
     options = {
         "node-ip-address": LOOPBACK,
-        "port": _free_port(),
+        "port": free_port(),
         "dashboard-host": LOOPBACK,
         "dashboard-port": port,
-        "dashboard-agent-listen-port": _free_port(),
-        "ray-client-server-port": _free_port(),
+        "dashboard-agent-listen-port": free_port(),
+        "ray-client-server-port": free_port(),
         "object-store-memory": OBJECT_STORE_BYTES,
         "num-cpus": os.cpu_count() or 1,
     }

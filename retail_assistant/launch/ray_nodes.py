@@ -2,11 +2,10 @@
 
 import contextlib
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 from types import FrameType
@@ -15,6 +14,7 @@ from typing import Any
 from retail_assistant.launch.command import Node
 from retail_assistant.launch.local import LOG_NAME, finished_manifest, run_processes, turn
 from retail_assistant.launch.processes import SECONDS_TO_END
+from retail_assistant.launch.ray_head import free_port
 from retail_assistant.launch.spec import (
     PREEMPTED_EXIT_CODE,
     LaunchError,
@@ -30,6 +30,7 @@ STOP_NAME = "stop"
 
 REASONS = "failure-node-*.txt"
 SECONDS_BETWEEN_LOOKS = 1.0
+EVERY_ADDRESS = ""
 
 
 def run_on_nodes(spec: LaunchSpec) -> Manifest:
@@ -102,7 +103,7 @@ def _train_on_node(config: dict[str, Any]) -> None:
 
     spec = LaunchSpec.model_validate_json(config["spec"])
     rank = ray.train.get_context().get_world_rank()
-    meeting = [(ray.util.get_node_ip_address(), _free_port()) if rank == 0 else None]
+    meeting = [(ray.util.get_node_ip_address(), free_port(EVERY_ADDRESS)) if rank == 0 else None]
     distributed.broadcast_object_list(meeting, src=0)
     address, port = meeting[0] or ("", 0)
     log = LOG_NAME if rank == 0 else f"log-node-{rank}.txt"
@@ -112,12 +113,6 @@ def _train_on_node(config: dict[str, Any]) -> None:
     except LaunchError as error:
         write_atomically(spec.folder / f"failure-node-{rank}.txt", str(error))
         raise
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -34,8 +34,8 @@ class Resources(BaseModel):
         default=None, ge=1, description="CPU cores of each node; default: one a process."
     )
     memory_gib: float = Field(default=4.0, gt=0, description="Memory of each node in GiB.")
-    max_runtime_minutes: int | None = Field(
-        default=None, ge=1, description="Ended when it has run this long; default: no limit."
+    max_runtime_minutes: float | None = Field(
+        default=None, gt=0, description="Ended when it has run this long; default: no limit."
     )
 
 

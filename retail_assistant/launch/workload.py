@@ -10,7 +10,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -88,7 +88,7 @@ class Workload:
             started=self._started,
             finished=datetime.now(UTC),
             host=_host(),
-            packages=_package_versions(),
+            packages=package_versions(),
         )
         write_atomically(self.folder / MANIFEST_NAME, manifest.model_dump_json(indent=2))
         return manifest
@@ -106,9 +106,10 @@ def _host() -> dict[str, Any]:
     }
 
 
-def _package_versions() -> dict[str, str]:
+def package_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """The versions of those of some packages that are installed."""
     versions = {}
-    for package in PACKAGES:
+    for package in packages:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
@@ -136,7 +137,7 @@ def workload(description: str) -> Iterator[Workload]:
             if end.code == PREEMPTED_EXIT_CODE:
                 (spec.folder / PREEMPTED_MARK).touch()
             raise
-        if _is_first_rank():
+        if is_first_rank():
             work.finish()
 
 
@@ -163,14 +164,14 @@ def _end_after(launcher: psutil.Process) -> None:
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def _is_first_rank() -> bool:
+def is_first_rank() -> bool:
     """Of several training processes one speaks for all."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
 def _pipes_if_present() -> Iterator[PipesContext | None]:
-    if DAGSTER_PIPES_CONTEXT_ENV_VAR not in os.environ or not _is_first_rank():
+    if DAGSTER_PIPES_CONTEXT_ENV_VAR not in os.environ or not is_first_rank():
         yield None
         return
     with open_dagster_pipes() as pipes:

@@ -5,7 +5,6 @@ counters, a CPU by RAPL's where the kernel shows them, else from its model's rat
 load; memory always by a model of its modules. Nothing leaves the machine, no file is written.
 """
 
-import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -29,14 +28,11 @@ class EnergyMeter:
         self._earlier = earlier_kwh
         self._meter: Any = None
         self._reading: Any = None
-        self._started: float | None = None
-        self._seconds = 0.0
         self.measured = False
         """Whether the CPU's share is counted by RAPL, not estimated."""
 
     def start(self) -> None:
         """Begin to count. Never raises: without a count there is no number, but a training."""
-        self._started = time.monotonic()
         try:
             self._meter = self._open()
             self._meter.start()
@@ -81,15 +77,8 @@ class EnergyMeter:
         kwh = self._reading.kwh if self._reading else None
         return None if kwh is None else self._earlier + kwh
 
-    @property
-    def seconds(self) -> float:
-        """Seconds that this meter has been counting."""
-        since = 0.0 if self._started is None else time.monotonic() - self._started
-        return self._seconds + since
-
     def stop(self) -> None:
         """Count no further."""
-        self._seconds, self._started = self.seconds, None
         if self._meter is not None:
             self._meter.stop()
             self._meter = None

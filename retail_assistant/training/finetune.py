@@ -6,7 +6,6 @@ on the way). A run that was broken off goes on from its last whole checkpoint an
 not been; on SIGTERM it writes one and leaves with exit code 143.
 """
 
-import os
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,7 +16,8 @@ import polars as pl
 from retail_assistant.corpus.encoding import Encoder
 from retail_assistant.corpus.prompts import prompt_style
 from retail_assistant.launch.spec import PREEMPTED_EXIT_CODE
-from retail_assistant.launch.workload import Workload, workload
+from retail_assistant.launch.workload import Workload, is_first_rank, workload
+from retail_assistant.model_shape import model_shape
 from retail_assistant.storage import TableRef
 from retail_assistant.training.energy import EnergyMeter
 from retail_assistant.training.fitting.arguments import stage_settings
@@ -48,9 +48,8 @@ from retail_assistant.training.model_card import (
     card_facts,
     write_model_card,
 )
-from retail_assistant.training.planning.model_shape import model_shape
-from retail_assistant.training.tracking.target import DatasetInput, ModelInput
-from retail_assistant.training.tracking.tracker import Tracker, TrackingTarget
+from retail_assistant.training.tracking.target import DatasetInput, ModelInput, TrackingTarget
+from retail_assistant.training.tracking.tracker import Tracker
 
 
 class LearningMaterial(NamedTuple):
@@ -165,6 +164,7 @@ def _leave_outputs(training: Training, material: LearningMaterial, ends: list[St
     work.metrics |= material.counts
     work.metrics["prompt_style"] = training.encoder.style
     work.metrics["resumed_from"] = resumed[-1] if resumed else None
+    work.metrics["energy_measured"] = training.meter.measured
     adapter = work.folder / "adapter"
     shutil.rmtree(adapter, ignore_errors=True)
     adapter.mkdir()
@@ -190,11 +190,6 @@ def _table(work: Workload, name: str) -> pl.DataFrame:
     return TableRef(path=paths[name], sha256=versions[name], rows=0).read()
 
 
-def is_first_rank() -> bool:
-    """Of several training processes one speaks for all."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def _start_tracking(work: Workload) -> Tracker:
     target = TrackingTarget.of(work.spec) if is_first_rank() else None
     tracker = Tracker(target, work.folder, work.say)
@@ -202,7 +197,12 @@ def _start_tracking(work: Workload) -> Tracker:
     tracker.start(
         work.spec.config["hyperparameters"],
         datasets=[
-            DatasetInput(name=name, digest=inputs[name], source=str(paths[name]))
+            DatasetInput(
+                name=name,
+                digest=inputs[name],
+                source=str(paths[name]),
+                rows=pl.scan_parquet(paths[name]).select(pl.len()).collect().item(),
+            )
             for name in ("prompt_corpus", "domain_corpus")
             if name in paths
         ],

@@ -4,13 +4,13 @@ import html
 import json
 import re
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from retail_assistant.launch.spec import LaunchSpec
+from retail_assistant.launch.workload import package_versions
 
 TEMPLATE = Path(__file__).parent / "templates" / "model_card.md.j2"
 CARD_NAME = "README.md"
@@ -181,7 +181,9 @@ def _words(facts: ModelCardFacts) -> dict[str, Any]:
             )
             for one in facts.samples[:SAMPLES_SHOWN]
         ],
-        "packages": ", ".join(_packages()),
+        "packages": ", ".join(
+            f"{name} {version}" for name, version in package_versions(PACKAGES).items()
+        ),
     }
 
 
@@ -232,13 +234,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return escaped(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-
-
-def _packages() -> list[str]:
-    found = []
-    for package in PACKAGES:
-        try:
-            found.append(f"{package} {metadata.version(package)}")
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -11,7 +11,9 @@ MOST_GPUS = 16
 
 
 class ResourceRequest(BaseModel):
-    """Machines, time and patience for one job; no part of what identifies its result."""
+    """Machines, time and patience for one job; of these only the number of processes, each of which
+    adds its rows to a step, is a part of what identifies the result.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

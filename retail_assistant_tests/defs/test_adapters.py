@@ -106,7 +106,7 @@ def test_machines_and_time_are_what_the_job_asks_for(storage: Path) -> None:
     assert spec.resources.memory_gib == 6
     assert spec.accelerate is not None
     assert spec.accelerate["num_processes"] == 2
-    assert spec.execution["use_cpu"]
+    assert spec.accelerate["use_cpu"]
 
 
 def test_patience_and_priority_make_no_other_adapter_but_more_processes_do(storage: Path) -> None:

@@ -11,9 +11,9 @@ from retail_assistant.defs.io_managers import StorageIOManager
 from retail_assistant.defs.plans import observed_base_model, training_plan
 from retail_assistant.launch.spec import ArtefactRef, LaunchSpec, write_artefact_ref
 from retail_assistant.launch.workload import Workload
+from retail_assistant.model_shape import ModelShape
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import TableStore
-from retail_assistant.training.planning.model_shape import ModelShape
 from retail_assistant_tests.training.shapes import LLAMA_70B, SMOLLM2
 
 JOB = "quickstart-closed-book"

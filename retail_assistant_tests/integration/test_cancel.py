@@ -23,6 +23,7 @@ from retail_assistant.storage import write_atomically
 from retail_assistant.training.fitting.checkpoints import COMPLETE_MARK
 from retail_assistant_tests.integration.line import BIN, Line
 from retail_assistant_tests.launch.waiting import wait_until
+from retail_assistant_tests.mlflow_server import free_port
 from retail_assistant_tests.training.storage import fill_storage
 
 pytestmark = pytest.mark.slow
@@ -131,7 +132,7 @@ def place(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     # As `retail-assistant ui` does: two servers on a new folder would both make its databases.
     with line.instance():
         pass
-    port = _free_port()
+    port = free_port()
     module = ["-m", "retail_assistant.definitions"]
     commands = [
         [BIN / "dagster-webserver", *module, "-h", "127.0.0.1", "-p", str(port)],
@@ -157,14 +158,6 @@ def place(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     finally:
         for server in servers:
             _end_tree(server)
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _answers(place: Place) -> bool:

@@ -20,6 +20,7 @@ from retail_assistant_tests.integration import dagster_ui
 from retail_assistant_tests.integration.browser import find_browser
 from retail_assistant_tests.integration.line import BIN, JOBS, FinishedLine
 from retail_assistant_tests.integration.screenshots import save_screenshots
+from retail_assistant_tests.mlflow_server import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +59,7 @@ def servers(
 ) -> Iterator[Servers]:
     """The UI's servers on the finished line; ended with the module if no test did."""
     find_browser()
-    port, mlflow_port = _free_port(), _free_port()
+    port, mlflow_port = free_port(), free_port()
     log = tmp_path_factory.mktemp("ui") / "log.txt"
     started = time.monotonic()
     with log.open("wb") as output:
@@ -136,7 +137,7 @@ def test_screenshots_are_saved_where_they_are_asked_for(
 
 
 def test_a_port_in_use_is_refused(servers: Servers, finished_line: FinishedLine) -> None:
-    free = str(_free_port())
+    free = str(free_port())
     taken = finished_line.call("ui", "--port", str(servers.port), "--mlflow-port", free)
     assert taken.code == 2
     assert f"port {servers.port} is in use" in taken.words
@@ -161,12 +162,6 @@ def test_an_interrupt_ends_every_server(servers: Servers) -> None:
     for port in (servers.port, servers.mlflow_port):
         with closing(socket.socket()) as probe:
             assert probe.connect_ex(("127.0.0.1", port)) != 0
-
-
-def _free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _start_ui(

@@ -1,6 +1,6 @@
 """Shapes of published models, written down: no torch is needed to plan for them."""
 
-from retail_assistant.training.planning.model_shape import LinearGroup, ModelShape
+from retail_assistant.model_shape import LinearGroup, ModelShape
 
 
 def llama_shape(

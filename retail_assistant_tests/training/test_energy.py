@@ -41,7 +41,6 @@ def test_a_meter_counts_without_a_network_or_a_file(
     assert during is not None
     assert after is not None
     assert 2.0 < during < after < 2.1
-    assert meter.seconds >= 3.0
     work_for(0.2)
     assert meter.kwh == after
     assert tried == []

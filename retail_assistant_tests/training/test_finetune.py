@@ -12,13 +12,14 @@ from retail_assistant.corpus.encoding import Encoder, PromptStyle
 from retail_assistant.corpus.splits import split_products
 from retail_assistant.corpus.tasks import RenderingPolicy, product_descriptions
 from retail_assistant.launch.workload import Workload
+from retail_assistant.model_shape import model_shape
 from retail_assistant.settings import SHIPPED_STUDIES
 from retail_assistant.storage import file_sha256
 from retail_assistant.training.finetune import train
 from retail_assistant.training.fitting.checkpoints import checkpoint_of, stage_folder
 from retail_assistant.training.fitting.rows import training_rows
 from retail_assistant.training.jobs import HyperparameterJob
-from retail_assistant.training.planning.model_shape import model_shape, trainable_parameters
+from retail_assistant.training.planning.targets import trainable_parameters
 from retail_assistant.training.studies import load_registry
 from retail_assistant.training.tracking.tracker import Tracker
 from retail_assistant_tests.catalogs import assortment_of

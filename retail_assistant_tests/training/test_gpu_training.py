@@ -7,8 +7,8 @@ import pytest
 
 from retail_assistant.launch.local import run_local
 from retail_assistant.launch.spec import Resources
+from retail_assistant.model_shape import model_shape
 from retail_assistant.training.planning.devices import local_devices
-from retail_assistant.training.planning.model_shape import model_shape
 from retail_assistant.training.planning.plan import plan
 from retail_assistant.training.resources import ResourceRequest, Strategy
 from retail_assistant_tests.training.trainings import JOB, small_corpus, spec_of

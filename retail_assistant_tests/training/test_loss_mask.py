@@ -10,12 +10,12 @@ import pytest
 from retail_assistant.corpus.encoding import Encoder, PromptStyle
 from retail_assistant.corpus.rendering import render_completion, render_prompt
 from retail_assistant.corpus.tasks import MESSAGES
+from retail_assistant.model_shape import model_shape
 from retail_assistant.training.fitting.arguments import stage_settings, training_arguments
 from retail_assistant.training.fitting.model import base_model, lora
 from retail_assistant.training.fitting.rows import training_dataset
 from retail_assistant.training.fitting.trainer import trainer_class
 from retail_assistant.training.jobs import HyperparameterJob
-from retail_assistant.training.planning.model_shape import model_shape
 from retail_assistant_tests.model_families import (
     gemma_tokenizer,
     llama_tokenizer,

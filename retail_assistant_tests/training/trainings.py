@@ -130,11 +130,11 @@ def trainer_of(corpus: pl.DataFrame, model: Path, folder: Path, **changes: Any) 
     from transformers import AutoTokenizer
 
     from retail_assistant.corpus.encoding import Encoder
+    from retail_assistant.model_shape import model_shape
     from retail_assistant.training.fitting.arguments import stage_settings, training_arguments
     from retail_assistant.training.fitting.model import base_model, lora
     from retail_assistant.training.fitting.rows import training_dataset, training_rows
     from retail_assistant.training.fitting.trainer import trainer_class
-    from retail_assistant.training.planning.model_shape import model_shape
 
     job = HyperparameterJob.model_validate(JOB.model_dump() | changes)
     tokenizer = AutoTokenizer.from_pretrained(model)

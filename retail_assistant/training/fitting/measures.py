@@ -6,10 +6,11 @@ from typing import Any
 import polars as pl
 import psutil
 
+from retail_assistant.model_shape import ModelShape
 from retail_assistant.training.fitting.checkpoints import CheckpointMark
 from retail_assistant.training.jobs import HyperparameterJob
 from retail_assistant.training.planning.devices import local_devices, peak_flops
-from retail_assistant.training.planning.model_shape import ModelShape, trainable_parameters
+from retail_assistant.training.planning.targets import trainable_parameters
 
 # LoRA: forward 2N FLOP a token and backward 2N, for gradients of the frozen weights themselves are
 # not computed (full fine-tuning: 6N).

@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+from retail_assistant.model_shape import ModelShape
 from retail_assistant.training.jobs import HyperparameterJob
-from retail_assistant.training.planning.model_shape import ModelShape, target_names
+from retail_assistant.training.planning.targets import target_names
 
 FSDP_CHECKPOINTS_ACTIVATIONS = "FSDP_ACTIVATION_CHECKPOINTING"
 USE_CPU = "ACCELERATE_USE_CPU"

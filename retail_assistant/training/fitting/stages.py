@@ -11,6 +11,7 @@ import polars as pl
 
 from retail_assistant.corpus.encoding import Encoder
 from retail_assistant.launch.workload import Workload
+from retail_assistant.model_shape import ModelShape
 from retail_assistant.training.energy import EnergyMeter
 from retail_assistant.training.fitting.arguments import StageSettings, training_arguments
 from retail_assistant.training.fitting.checkpoints import (
@@ -28,7 +29,6 @@ from retail_assistant.training.fitting.reporting import reporter_class, stage_hi
 from retail_assistant.training.fitting.samples import Questions, sampler_class, samples_until
 from retail_assistant.training.fitting.trainer import trainer_class
 from retail_assistant.training.jobs import HyperparameterJob
-from retail_assistant.training.planning.model_shape import ModelShape
 from retail_assistant.training.tracking.tracker import Tracker
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")

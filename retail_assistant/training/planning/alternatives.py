@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from retail_assistant.model_shape import ModelShape
 from retail_assistant.training.jobs import HyperparameterJob
 from retail_assistant.training.planning.devices import Devices
 from retail_assistant.training.planning.memory import MemoryEstimate, Setup, estimate_memory
-from retail_assistant.training.planning.model_shape import ModelShape
 from retail_assistant.training.resources import ResourceRequest, Strategy
 
 STRATEGIES: tuple[Strategy, ...] = ("single", "ddp", "fsdp2", "zero3")

@@ -7,21 +7,16 @@ the factors of its product, a norm its input in float32. Rows are taken as full 
 tokens each, every token learned), so that a real run stays below.
 """
 
-from typing import Any, Self
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
+from retail_assistant.model_shape import LinearGroup, ModelShape
 from retail_assistant.training.jobs import HyperparameterJob
-from retail_assistant.training.planning.model_shape import (
-    LinearGroup,
-    ModelShape,
-    adapted,
-    lora_parameters,
-    target_names,
-)
+from retail_assistant.training.planning.devices import GIB
+from retail_assistant.training.planning.targets import adapted, lora_parameters, target_names
 from retail_assistant.training.resources import Strategy
 
-GIB = 2**30
 FLOAT32, BFLOAT16, INT8 = 4, 2, 1
 # nf4 with double quantization: 4 bits a weight, an 8-bit scale for 64 of them, a float32 for 256
 # scales (Dettmers et al. 2023, section 3).
@@ -58,14 +53,6 @@ class MemoryEstimate(BaseModel):
     logits: float = Field(description="The vocabulary head's results and their gradients.")
     overhead: float = Field(description="Libraries, communication, fragmentation.")
     host: float = Field(default=0.0, description="Main memory that offloading takes, a process.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _total_is_counted(cls, values: Any) -> Any:
-        """A total that was written is left out on reading: it is a sum."""
-        if isinstance(values, dict):
-            return {name: value for name, value in values.items() if name != "total"}
-        return values
 
     @computed_field  # type: ignore[prop-decorator]
     @property

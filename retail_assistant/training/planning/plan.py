@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from retail_assistant.base_model import BaseModelFacts
+from retail_assistant.model_shape import ModelShape
 from retail_assistant.settings import Settings
 from retail_assistant.training.jobs import HyperparameterJob, Job
 from retail_assistant.training.planning.alternatives import (
@@ -21,13 +22,13 @@ from retail_assistant.training.planning.alternatives import (
     available_gib,
     trains_on_gpu,
 )
-from retail_assistant.training.planning.devices import Devices
-from retail_assistant.training.planning.memory import GIB, MemoryEstimate, Setup, base_bytes
-from retail_assistant.training.planning.model_shape import ModelShape, trainable_parameters
+from retail_assistant.training.planning.devices import GIB, Devices
+from retail_assistant.training.planning.memory import MemoryEstimate, Setup, base_bytes
 from retail_assistant.training.planning.suggestions import (
     suggestions_for,
     suggestions_where_none_fits,
 )
+from retail_assistant.training.planning.targets import trainable_parameters
 from retail_assistant.training.resources import ResourceRequest, Strategy
 
 CONFIG_FOLDER = Path(__file__).parent / "accelerate_configs"

@@ -27,8 +27,7 @@ def alternatives_frame(found: Iterable[Alternative]) -> pl.DataFrame:
     Memory in GiB of one device, null where a way is out of the question; `processes` on all nodes.
     """
     rows = []
-    open_still = True
-    for one in found:
+    for one, chosen in _with_choice(found):
         parts = {f"{part}_gib": _part(one.estimate, part) for part in PARTS}
         rows.append(
             {
@@ -37,13 +36,19 @@ def alternatives_frame(found: Iterable[Alternative]) -> pl.DataFrame:
                 "gradient_checkpointing": one.gradient_checkpointing,
                 "offload": one.offload,
                 "fits": one.fits,
-                "chosen": one.fits and open_still,
+                "chosen": chosen,
                 **parts,
                 "why_not": one.why_not,
             }
         )
-        open_still = open_still and not one.fits
     return pl.DataFrame(rows, schema=_SCHEMA)
+
+
+def _with_choice(found: Iterable[Alternative]) -> Iterable[tuple[Alternative, bool]]:
+    """Each way, and whether it is the one that is taken: the first that fits."""
+    ways = list(found)
+    chosen = next((one for one in ways if one.fits), None)
+    return [(one, one is chosen) for one in ways]
 
 
 def _part(estimate: MemoryEstimate | None, part: str) -> float | None:
@@ -73,10 +78,7 @@ def plan_table(plan: ParallelismPlan) -> str:
 
 
 def _rows(found: Iterable[Alternative]) -> Iterable[str]:
-    open_still = True
-    for one in found:
-        chosen = one.fits and open_still
-        open_still = open_still and not one.fits
+    for one, chosen in _with_choice(found):
         verdict = "**chosen**" if chosen else ("fits" if one.fits else one.why_not)
         numbers = [
             "" if one.estimate is None else f"{getattr(one.estimate, part):.2f}"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from retail_assistant.model_shape import ModelShape
 from retail_assistant.training.jobs import HyperparameterJob
 from retail_assistant.training.planning.alternatives import (
     Alternative,
@@ -11,7 +12,6 @@ from retail_assistant.training.planning.alternatives import (
     trains_on_gpu,
 )
 from retail_assistant.training.planning.devices import Devices
-from retail_assistant.training.planning.model_shape import ModelShape
 from retail_assistant.training.resources import ResourceRequest
 
 SHORTEST = 512

@@ -195,10 +195,6 @@ class MlflowRun:
         model_id = logged_model(self._client, str(self.state.experiment_id), given)
         self._client.log_inputs(self.state.run_id, models=[LoggedModelInput(model_id)])
 
-    def _send_text(self, records: list[dict[str, Any]]) -> None:
-        (record,) = records
-        self._client.log_text(self.state.run_id, record["content"], record["name"])
-
     def _send_artifact(self, records: list[dict[str, Any]]) -> None:
         relative = Path(records[0]["path"])
         path = self._journal.path.parent.parent / relative

@@ -21,17 +21,6 @@ from retail_assistant.training.tracking.journal import FOLDER, LOCK_NAME, Journa
 from retail_assistant.training.tracking.mlflow_runs import MlflowRun
 from retail_assistant.training.tracking.target import DatasetInput, ModelInput, TrackingTarget
 
-__all__ = [
-    "DatasetInput",
-    "ModelInput",
-    "TrackedRun",
-    "Tracker",
-    "TrackingTarget",
-    "tracked_run",
-    "untold",
-    "upload",
-]
-
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 SECONDS_TO_SEND = 20.0
@@ -154,10 +143,6 @@ class Tracker:
         if numbers:
             self._recorded.update((key, step) for key in numbers)
             self._record("metrics", step=step, values=numbers)
-
-    def text(self, name: str, content: str) -> None:
-        """Record a small text as a file of the run."""
-        self._record("text", name=name, content=content)
 
     def artifact(self, path: Path) -> None:
         """Record a file of the artefact's folder; it has to stay there until it is sent."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from retail_assistant.model_shape import model_shape
 from retail_assistant.training.fitting.model import (
     attention,
     base_model,
@@ -12,7 +13,6 @@ from retail_assistant.training.fitting.model import (
     recomputes_activations,
 )
 from retail_assistant.training.jobs import HyperparameterJob
-from retail_assistant.training.planning.model_shape import model_shape
 from retail_assistant_tests.training.trainings import JOB
 
 

@@ -18,11 +18,9 @@ from retail_assistant.training.tracking import tracker as tracking
 from retail_assistant.training.tracking.journal import Journal, SentState
 from retail_assistant.training.tracking.mlflow_places import mlflow_client
 from retail_assistant.training.tracking.mlflow_runs import MlflowRun
+from retail_assistant.training.tracking.target import DatasetInput, ModelInput, TrackingTarget
 from retail_assistant.training.tracking.tracker import (
-    DatasetInput,
-    ModelInput,
     Tracker,
-    TrackingTarget,
     tracked_run,
     untold,
     upload,
@@ -35,7 +33,8 @@ BASE = ModelInput(name="google/small-2b.it", digest="b" * 20, source="/base/mode
 BROKEN_OFF = """
 import sys, time
 from pathlib import Path
-from retail_assistant.training.tracking.tracker import Tracker, TrackingTarget
+from retail_assistant.training.tracking.target import TrackingTarget
+from retail_assistant.training.tracking.tracker import Tracker
 target = TrackingTarget.model_validate_json(sys.argv[1])
 tracker = Tracker(target, Path(sys.argv[2]), print)
 tracker.start({"lora_r": 4})
@@ -99,7 +98,6 @@ def test_without_a_target_nothing_is_tracked(tmp_path: Path) -> None:
     tracker = Tracker(None, tmp_path, said.append)
     tracker.start({"lora_r": 4}, [CORPUS], BASE)
     tracker.metrics({"loss": 1.0}, step=1)
-    tracker.text("samples.md", "hello")
     tracker.artifact(tmp_path / "README.md")
     tracker.close("FINISHED")
     assert (tracker.run_id, tracker.experiment_id, said) == (None, None, [])
@@ -125,7 +123,6 @@ def test_a_run_in_a_sqlite_file_tells_everything(
     tracker.start(parameters, [CORPUS], BASE)
     tracker.metrics({"loss": 2.0, "word": "no", "nan": float("nan"), "flag": True}, step=1)
     tracker.metrics({"loss": 1.0}, step=2)
-    tracker.text("samples.md", "Q: ... A: ...")
     tracker.artifact(folder / "adapter" / "README.md")
     tracker.close("FINISHED")
     assert said == []

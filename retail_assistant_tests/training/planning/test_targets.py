@@ -5,14 +5,11 @@ from typing import Any
 
 import pytest
 
+from retail_assistant.model_shape import ModelShape, model_shape, shape_of_config, shape_of_model
 from retail_assistant.training.jobs import HyperparameterJob
-from retail_assistant.training.planning.model_shape import (
-    ModelShape,
+from retail_assistant.training.planning.targets import (
     TargetError,
     lora_parameters,
-    model_shape,
-    shape_of_config,
-    shape_of_model,
     target_names,
     trainable_parameters,
 )
