@@ -12,7 +12,7 @@ import pytest
 
 from retail_assistant.launch.processes import ProcessTree
 from retail_assistant.launch.ray_cluster import RAY_ADDRESS, local_environment
-from retail_assistant.launch.ray_head import LOOPBACK, _free_port, _head_command
+from retail_assistant.launch.ray_head import LOOPBACK, _head_command, free_port
 from retail_assistant.launch.ray_job import run_ray_job
 from retail_assistant.launch.spec import LaunchError, LaunchSpec, Resources
 from retail_assistant.storage import temporary_folder
@@ -36,7 +36,7 @@ NEEDS = Resources(nodes=2, memory_gib=0.2)
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[dict[str, str]]:
     """Two Ray nodes of one CPU core each; yields what lets in."""
-    port, token = _free_port(), secrets.token_hex(32)
+    port, token = free_port(), secrets.token_hex(32)
     with ExitStack() as stack:
         folder = stack.enter_context(temporary_folder(Path("/tmp"), "retail-ray-nodes-"))
         environment = {**os.environ, **local_environment(folder, token)}
@@ -48,7 +48,7 @@ def cluster() -> Iterator[dict[str, str]]:
         gcs = next(word.partition("=")[2] for word in head if word.startswith("--port="))
         more = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=2"]
         more += [f"--address={LOOPBACK}:{gcs}", f"--node-ip-address={LOOPBACK}"]
-        more += [f"--dashboard-agent-listen-port={_free_port()}", "--disable-usage-stats"]
+        more += [f"--dashboard-agent-listen-port={free_port()}", "--disable-usage-stats"]
         first = ProcessTree([*head, "--num-cpus=2"], environment, output)
         stack.callback(first.end, 3)
         server = f"http://{LOOPBACK}:{port}"
