@@ -12,6 +12,7 @@ import polars as pl
 from retail_assistant.catalog.ragged import (
     Ragged,
     as_lists,
+    cut_at_spaces,
     encoded,
     flattened,
     offsets_of,
@@ -34,7 +35,7 @@ def keywords_of(texts: pl.Series) -> pl.Series:
 
     Lemmas are simplemma's for English, stop words are spaCy's.
     """
-    pieces, rows = flattened(texts.fill_null("").str.split(" "))
+    pieces, rows = cut_at_spaces(texts.fill_null(""))
     codes, words = encoded(pieces)
     lemmas, distinct = _lemmas_of(words)
     places, ends = picked(lemmas, codes)
