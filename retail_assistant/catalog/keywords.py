@@ -7,21 +7,25 @@ article numbers and sizes, which have no other form; the others are looked up on
 
 from functools import cache, lru_cache
 
+import numpy as np
 import polars as pl
 
 from retail_assistant.catalog.ragged import (
     Ragged,
     as_lists,
+    cut_at_spaces,
     encoded,
     flattened,
     offsets_of,
     picked,
     with_replaced,
 )
-from retail_assistant.catalog.text import NOT_ASCII
+from retail_assistant.catalog.text import not_ascii
 
 # Letters and digits, joined inside by a hyphen, dot or apostrophe: "t-shirt", "0.5", "women's".
 _WORD = r"[\p{L}\p{N}][\p{L}\p{M}\p{N}]*(?:['.-][\p{L}\p{N}][\p{L}\p{M}\p{N}]*)*"
+_BEHIND = " ,.:;)"
+_SINGLE = rf"^[0-9a-z]+(?:['.-][0-9a-z]+)*[{_BEHIND}]*$"
 # A token that ends in a digit, or in a digit and a unit, is its own lemma. Not so ordinals and
 # decades: "12th" is "twelfth", "1960s" "nineteen-sixties".
 _CODE = "^[0-9a-z.]*[0-9](?:[a-rt-z]|[cgkm][a-z])?$"
@@ -34,7 +38,7 @@ def keywords_of(texts: pl.Series) -> pl.Series:
 
     Lemmas are simplemma's for English, stop words are spaCy's.
     """
-    pieces, rows = flattened(texts.fill_null("").str.split(" "))
+    pieces, rows = cut_at_spaces(texts.fill_null(""))
     codes, words = encoded(pieces)
     lemmas, distinct = _lemmas_of(words)
     places, ends = picked(lemmas, codes)
@@ -88,6 +92,11 @@ def _lemmas_of(words: pl.Series) -> tuple[Ragged, pl.Series]:
 
 
 def _tokens(words: pl.Series) -> pl.Series:
-    others = words.str.contains(NOT_ASCII).arg_true()
+    """Return the tokens of each of ``words`` (str) in lower case, as list[str]."""
+    others = not_ascii(words).arg_true()
     normal = words.gather(others).str.normalize("NFKC").str.replace_many(_APOSTROPHES)
-    return with_replaced(words, others.to_numpy(), normal).str.to_lowercase().str.extract_all(_WORD)
+    lower = with_replaced(words, others.to_numpy(), normal).str.to_lowercase()
+    # Most words are one token and the punctuation behind it.
+    tokens = as_lists(Ragged(lower.str.strip_chars_end(_BEHIND), np.arange(len(lower) + 1)))
+    others = (~lower.str.contains(_SINGLE)).arg_true()
+    return with_replaced(tokens, others.to_numpy(), lower.gather(others).str.extract_all(_WORD))

@@ -3,7 +3,7 @@
 Polars, pyarrow and DuckDB read CSV faster than anything here, and block after block polars still
 does. What none of them does is go on behind a broken record with the right row number and bounded
 memory: one unterminated quote makes the rest of the file a single field. So blocks are cut at
-record ends first (RFC 4180: a line end outside quotes), which costs two passes of numpy over the
+record ends first (RFC 4180: a line end outside quotes), which costs a few passes of numpy over the
 bytes. A block in which a quote stands where none can, or a record has more fields than the header,
 is read again slowly and strictly by the standard library's `csv`, record by record.
 """
@@ -16,12 +16,13 @@ from typing import BinaryIO, Literal, NamedTuple
 import numpy as np
 import polars as pl
 
+from retail_assistant.catalog.quoting import record_ends
+
 CsvEncoding = Literal["utf8", "utf8-lossy"]
 
 BLOCK_BYTES = 1 << 24
 MAX_BROKEN = 10_000
 ROW = "record number"
-_QUOTE, _NEWLINE, _RETURN = 34, 10, 13
 _KEPT_CHARACTERS = 10_000
 
 
@@ -115,10 +116,10 @@ class RecordReader:
     def _next_block(self) -> Block | None:
         if not self._rest:
             return None
-        layout = _layout(self._rest, self._delimiter, len(self.header), self._limit)
-        if layout is not None:
-            data, self._rest = self._rest[: layout[-1]], self._rest[layout[-1] :]
-            block = self._fast(data, layout)
+        ends = record_ends(self._rest, self._delimiter, len(self.header), self._limit)
+        if ends is not None:
+            data, self._rest = self._rest[: ends[-1]], self._rest[ends[-1] :]
+            block = self._fast(data, ends)
             return block if block is not None else self._slow(data, last=True)
         return self._slow(self._rest, last=self._ended)
 
@@ -179,66 +180,6 @@ class RecordReader:
             self._rest = b""
             self._fill()
         self._rest = self._rest.partition(b"\n")[2]
-
-
-def _layout(data: bytes, delimiter: str, fields: int, limit: int) -> np.ndarray | None:
-    """Where the records of ``data`` end (exclusive), or None where they must be read strictly.
-
-    That is so when a quote stands inside a field, a record is longer than ``limit``, a record over
-    several lines has not ``fields`` fields (it may have swallowed its neighbours), or none ends.
-    """
-    octets = np.frombuffer(data, dtype=np.uint8)
-    quotes = _enclosing(np.flatnonzero(octets == _QUOTE))
-    lines = np.flatnonzero(octets == _NEWLINE)
-    inside = _are_inside(lines, quotes)
-    ends = lines[~inside] + 1
-    if not len(ends):
-        return None
-    quotes = quotes[: np.searchsorted(quotes, ends[-1])]
-    if not _quotes_enclose_fields(octets, quotes, ord(delimiter)):
-        return None
-    if int(np.diff(ends, prepend=0).max()) > limit:
-        return None
-    folded = np.searchsorted(ends, lines[inside & (lines < ends[-1])], side="right")
-    if len(folded):
-        separators = np.flatnonzero(octets[: ends[-1]] == ord(delimiter))
-        between = separators[~_are_inside(separators, quotes)]
-        counts = np.diff(np.searchsorted(between, ends), prepend=0)
-        if (counts[folded] != fields - 1).any():
-            return None
-    return ends
-
-
-def _enclosing(quotes: np.ndarray) -> np.ndarray:
-    """Return ``quotes`` (positions) without doubled ones: in turn, one that opens, one that closes.
-
-    That is so if the file is as it should be; `_quotes_enclose_fields` finds out.
-    """
-    opening, closing = quotes[0::2], quotes[1::2]
-    # A closing quote and an opening one right behind it are a quote inside of a field.
-    apart = opening[1:] - closing[: len(opening) - 1] > 1
-    opens = np.concatenate((opening[:1], opening[1:][apart]))
-    closes = np.concatenate((closing[: len(apart)][apart], closing[len(apart) :]))
-    enclosing = np.empty(len(opens) + len(closes), dtype=quotes.dtype)
-    enclosing[0::2], enclosing[1::2] = opens, closes
-    return enclosing
-
-
-def _are_inside(places: np.ndarray, quotes: np.ndarray) -> np.ndarray:
-    """Which of ``places`` are behind an opening and before a closing one of ``quotes``."""
-    return (np.searchsorted(quotes, places) & 1).astype(bool)
-
-
-def _quotes_enclose_fields(octets: np.ndarray, quotes: np.ndarray, delimiter: int) -> bool:
-    """Whether each of ``quotes`` (no doubled ones) opens a field or closes one."""
-    if len(quotes) % 2:
-        return False
-    opening, closing = quotes[0::2], quotes[1::2]
-    before = octets[np.maximum(opening - 1, 0)]
-    opens = (before == delimiter) | (before == _NEWLINE) | (opening == 0)
-    behind = octets[closing + 1]  # a record's last byte is a line end, so there is one
-    closes = (behind == delimiter) | (behind == _NEWLINE) | (behind == _RETURN)
-    return bool(opens.all() and closes.all())
 
 
 class _StrictRecords:

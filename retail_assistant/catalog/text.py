@@ -27,7 +27,6 @@ _UNUSUAL = f"[^ -~]|{_ENTITY_LIKE}|{_MARKUP_START}|  |^ | $|^$"
 _CONTROL = r"[\p{Cc}\u2028\u2029]"
 # A single space is left alone: most texts are mostly words.
 _WIDE_SPACE = r"[\p{Cc}\s--\x20][\p{Cc}\s]*|\x20[\p{Cc}\s]+"
-NOT_ASCII = r"[^\x00-\x7f]"
 # Latin letters with their accents and common punctuation are NFC as they are.
 _MAY_COMPOSE = r"[^\x00-\u02ff\u2010-\u2027\u2030-\u205e\u20b9\u2122]"
 _INVISIBLE = r"[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
@@ -83,18 +82,27 @@ def _each(function: Callable[[str], str]) -> Change:
     return change
 
 
+def not_ascii(texts: pl.Series) -> pl.Series:
+    """Return where ``texts`` (str) hold more than ASCII (bool); a fifteenth of a pattern's time."""
+    return texts.str.len_bytes() != texts.str.len_chars()
+
+
 def _cleaned(texts: pl.Series) -> pl.Series:
-    for pattern, change in (
-        (_MOJIBAKE, _each(_repaired)),
-        (_ENTITY_LIKE, _each(_without_entities)),
-        (_MARKUP_START, _without_tags),
-        (NOT_ASCII, lambda found: found.str.replace_all(_INVISIBLE, "")),
-        (_WIDE_SPACE, lambda found: found.str.replace_all(_WIDE_SPACE, " ")),
-        (_MAY_COMPOSE, lambda found: found.str.normalize("NFC")),
-    ):
-        texts = _where(texts.str.contains(pattern), texts, change)
+    texts = _where(not_ascii(texts), texts, _where_matching(_MOJIBAKE, _each(_repaired)))
+    texts = _where_matching(_ENTITY_LIKE, _each(_without_entities))(texts)
+    texts = _where_matching(_MARKUP_START, _without_tags)(texts)
+    texts = _where(not_ascii(texts), texts, lambda found: found.str.replace_all(_INVISIBLE, ""))
+    texts = _where_matching(_WIDE_SPACE, lambda found: found.str.replace_all(_WIDE_SPACE, " "))(
+        texts
+    )
+    compose = _where_matching(_MAY_COMPOSE, lambda found: found.str.normalize("NFC"))
+    texts = _where(not_ascii(texts), texts, compose)
     bare = texts.str.strip_chars()
     return bare.set(bare == "", None)
+
+
+def _where_matching(pattern: str, change: Change) -> Change:
+    return lambda texts: _where(texts.str.contains(pattern), texts, change)
 
 
 def _without_tags(texts: pl.Series) -> pl.Series:

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 from hypothesis import given
@@ -6,6 +8,7 @@ from hypothesis import strategies as st
 from retail_assistant.catalog.ragged import (
     Ragged,
     as_lists,
+    cut_at_spaces,
     encoded,
     flattened,
     offsets_of,
@@ -44,6 +47,16 @@ def test_codes_lead_to_the_texts(texts: list[str]) -> None:
     codes, distinct = encoded(pl.Series(texts, dtype=pl.String))
     assert distinct.to_list() == list(dict.fromkeys(texts))
     assert distinct.gather(pl.Series(codes)).to_list() == texts
+
+
+@given(st.lists(st.text(st.sampled_from("a \u00e9\n"), max_size=20)), st.integers(0, 2))
+def test_words_keep_the_space_behind_them(texts: list[str], first: int) -> None:
+    words, offsets = cut_at_spaces(pl.Series(texts, dtype=pl.String)[first:])
+    found = [words[a:b].to_pylist() for a, b in pairwise(offsets.tolist())]
+    assert ["".join(row) for row in found] == texts[first:]
+    assert [[word.removesuffix(" ") for word in row] for row in found] == [
+        text.split(" ") for text in texts[first:]
+    ]
 
 
 @given(LISTS, st.data())
