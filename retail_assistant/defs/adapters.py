@@ -26,7 +26,7 @@ OWNERS = ["team:machine-learning"]
 TRAINING_POOL = "gpu"
 """What trains takes turns: the instance says how many at once."""
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 """Of the training."""
 
 CORPUS_INPUTS = {"domain_text": "domain_corpus"}

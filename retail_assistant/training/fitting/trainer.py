@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from retail_assistant.training.fitting.checkpoints import CheckpointMark
+from retail_assistant.training.fitting.fused_lora import fuse_adapters
+from retail_assistant.training.fitting.joined_rows import attends_row_by_row, joined
 from retail_assistant.training.fitting.rows import IGNORED
 
 
@@ -27,7 +29,7 @@ def trainer_class() -> Any:
         On a CPU TRL multiplies every position by the vocabulary and masks afterwards; with a
         catalog record in the prompt nine of ten are masked (benchmarks/finetune.py). On a GPU
         TRL's own fused head skips them; its entropy and accuracy, with a wait for the device each,
-        are left out.
+        are left out. A CPU reads no padding either, and computes the adapters in fewer passes.
 
         `tokens`, `learned_tokens`: what all processes have read so far, without padding. They, and
         `seconds`, go on after a break.
@@ -42,11 +44,15 @@ def trainer_class() -> Any:
             self.evaluation_seconds = self._seconds_before = 0.0
             self._counts = torch.zeros(2, dtype=torch.int64, device=self.args.device)
             model = self.accelerator.unwrap_model(self.model)
-            self._head = _SparingHead(model.get_output_embeddings())
+            self._ending = _SparingEnding(model.get_base_model())
+            self._joins_rows = False
             if self.fused_head:
                 add_fused_lm_head(model.get_base_model(), outputs=("log_probs",))
             if not self.is_deepspeed_enabled:
                 _keep_adapter_precise(model)
+            if not (self.fused_head or self.is_deepspeed_enabled or self.is_fsdp_enabled):
+                fuse_adapters(model)
+                self._joins_rows = attends_row_by_row(model.get_base_model())
 
         def go_on_from(self, mark: CheckpointMark) -> None:
             """Take up the sums of a checkpoint."""
@@ -109,10 +115,12 @@ def trainer_class() -> Any:
             if self.fused_head:
                 outputs = model(**inputs, use_cache=False, fused_lm_head=True)
                 return -outputs.log_probs.sum(), outputs.label_mask.sum(), outputs
+            if self._joins_rows:
+                inputs = joined(inputs)
             targets = inputs["labels"][:, 1:]
             learned = targets != IGNORED
             kept = {key: value for key, value in inputs.items() if key != "labels"}
-            with self._head.only_before(learned):
+            with self._ending.only_before(learned):
                 outputs = model(**kept, use_cache=False)
             total = cross_entropy(outputs.logits.float(), targets[learned], reduction="sum")
             return total, learned.sum(), outputs
@@ -159,12 +167,22 @@ def trainer_class() -> Any:
     return CompletionTrainer
 
 
-class _SparingHead:
-    """A vocabulary head that can be told to read the positions only before a learned token."""
+class _SparingEnding:
+    """The end of a model, told to read only the positions before a learned token.
 
-    def __init__(self, head: Any) -> None:
+    It is the vocabulary head and, before it, the last layer's feed-forward network: what that
+    leaves at other positions nobody reads.
+    """
+
+    def __init__(self, model: Any) -> None:
         self._positions: Any = None
-        head.register_forward_pre_hook(self._select)
+        self._model = model
+        model.get_output_embeddings().register_forward_pre_hook(self._select)
+        layers = getattr(model.get_decoder(), "layers", None)
+        last = getattr(layers[-1], "mlp", None) if layers else None
+        if hasattr(last, "down_proj"):  # no mixture of experts, which leaves more than one thing
+            last.register_forward_pre_hook(self._select_row)
+            last.register_forward_hook(self._put_back)
 
     @contextmanager
     def only_before(self, learned: Any) -> Iterator[None]:
@@ -182,6 +200,20 @@ class _SparingHead:
 
     def _select(self, _head: Any, given: tuple[Any]) -> tuple[Any] | None:
         return None if self._positions is None else (given[0][self._positions],)
+
+    def _select_row(self, _last: Any, given: tuple[Any]) -> tuple[Any] | None:
+        return (given[0][self._positions].unsqueeze(0),) if self._spares_last() else None
+
+    def _put_back(self, _last: Any, _given: tuple[Any], found: Any) -> Any:
+        if not self._spares_last():
+            return None
+        whole = found.new_zeros(*self._positions.shape, found.shape[-1])
+        whole[self._positions] = found[0]
+        return whole
+
+    def _spares_last(self) -> bool:
+        """Recomputed in the backward pass it would not know the positions any more."""
+        return self._positions is not None and not self._model.is_gradient_checkpointing
 
 
 class _EpochOrder:
