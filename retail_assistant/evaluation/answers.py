@@ -2,9 +2,9 @@
 
 ASKED, a row a question: dialogue_id, subset, intent, question, gold_answer, asked_attribute,
 gold_value, product_id, product_name, department, category, subcategory, evidence (attributes,
-product_ids), context_ids (what retrieval found), prompt and grounded_prompt (messages), disagreement
-(variance of right over the variants), rank (from 1, largest disagreement first). What is not known
-is null.
+product_ids), context_ids (what retrieval found), prompt and grounded_prompt (messages),
+disagreement (variance of right over the variants), rank (from 1, largest disagreement first). What
+is not known is null.
 
 ANSWERS, a row a question and variant: dialogue_id, variant, outcome, correct, false_positive, score
 (0 to 1), error_class, sem_score, truthfulness, finish_reason, prompt_tokens, completion_tokens,
@@ -216,9 +216,7 @@ def contrasts(
             against=pl.lit(against),
         )
         .join(asked, on="dialogue_id", how="left")
-        .sort(
-            pl.col("difference").abs(), "wrong", "dialogue_id", descending=[True, True, False]
-        )
+        .sort(pl.col("difference").abs(), "wrong", "dialogue_id", descending=[True, True, False])
     )
     return _as(differing, CONTRASTS_SCHEMA)
 
@@ -241,7 +239,8 @@ def _spoken(messages: list[dict[str, Any]]) -> str:
 
 def spreadsheet_safe(frame: pl.DataFrame) -> pl.DataFrame:
     """Text that no spreadsheet takes for a formula: an apostrophe before `=`, `+`, `-`, `@` and
-    control characters that could begin one (OWASP, CSV injection)."""
+    control characters that could begin one (OWASP, CSV injection).
+    """
     text = pl.col(pl.String)
     risky = text.str.contains(r"^\s*[=+\-@\t\r\n\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]")
     return frame.with_columns(pl.when(risky).then(pl.lit("'") + text).otherwise(text).name.keep())

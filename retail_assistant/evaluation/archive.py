@@ -8,11 +8,15 @@ from typing import Any
 
 import polars as pl
 
-from retail_assistant.evaluation.comparison import Comparison
-from retail_assistant.evaluation.report import render_html
+from retail_assistant.evaluation.comparison import TABLES, WHOLE, Comparison
+from retail_assistant.evaluation.curve_plots import training_curves
+from retail_assistant.evaluation.page import render_html
 from retail_assistant.storage import write_atomically
 
-FRAMES = ("summary", "tests", "costs", "side_by_side", "missing", "outcomes")
+FRAMES = (*TABLES, *WHOLE)
+CURVES = "curves.parquet"
+SCHEMA_VERSION = 1
+"""Of the JSON report: higher where a field changes its meaning or goes; new fields may come."""
 REPORT = "report.html"
 JSON_REPORT = "comparison.json"
 COSTS = (
@@ -75,6 +79,7 @@ def cost_row(variant: str, training: Mapping[str, Any], answering: Mapping[str, 
         **{name: training.get(name) for name in COSTS},
         "answer_seconds": seconds,
         "questions_per_second": questions / seconds if seconds and questions else None,
+        "seconds_per_question": seconds / questions if seconds and questions else None,
     }
 
 
@@ -85,25 +90,24 @@ def write_comparison(
     folder.mkdir(parents=True, exist_ok=True)
     for name in FRAMES:
         getattr(comparison, name).write_parquet(folder / f"{name}.parquet")
-    write_atomically(folder / JSON_REPORT, json.dumps(comparison.to_json_dict(), indent=1))
-    curves = [
-        history.drop_nulls("loss").select("step", "loss", pl.lit(job).alias("job"))
-        for job, history in histories.items()
-        if "loss" in history.columns
-    ]
-    html = render_html(
-        comparison,
-        title="Retail assistant: model comparison",
-        loss_curves=pl.concat(curves) if curves else None,
-    )
-    write_atomically(folder / REPORT, html)
+    curves = training_curves(histories)
+    curves.write_parquet(folder / CURVES)
+    document = {"schema_version": SCHEMA_VERSION, **comparison.to_json_dict()}
+    write_atomically(folder / JSON_REPORT, json.dumps(document, indent=1, allow_nan=False))
+    html = render_html(comparison, title="Retail assistant: model comparison", curves=curves)
+    # A model may answer with half a surrogate pair, which is no UTF-8.
+    write_atomically(folder / REPORT, html.encode("utf-8", errors="replace"))
     return folder / REPORT
 
 
 def read_comparison(folder: Path) -> Comparison:
-    """The comparison that `write_comparison` left in a folder."""
-    frames = {name: pl.read_parquet(folder / f"{name}.parquet") for name in FRAMES}
+    """The comparison that `write_comparison` left in a folder; older ones lack newer frames."""
+    paths = {name: folder / f"{name}.parquet" for name in FRAMES}
+    frames = {name: pl.read_parquet(path) for name, path in paths.items() if path.is_file()}
     document = json.loads((folder / JSON_REPORT).read_text())
     return Comparison(
-        variants=tuple(document["variants"]), questions=document["questions"], **frames
+        variants=tuple(document["variants"]),
+        questions=document["questions"],
+        champion=document.get("champion"),
+        **frames,
     )

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -42,10 +43,6 @@ WHOLE = ("asked", "answers")
 """Those that hold every answer in full."""
 
 
-def _empty(schema: pl.Schema) -> Any:
-    return field(default_factory=lambda: pl.DataFrame(schema=schema))
-
-
 @dataclass(frozen=True)
 class Comparison:
     """Frames of one comparison.
@@ -71,15 +68,15 @@ class Comparison:
     questions: int
     outcomes: pl.DataFrame
     champion: str | None = None
-    champion_tests: pl.DataFrame = _empty(TESTS_SCHEMA)
-    differences: pl.DataFrame = _empty(DIFFERENCES_SCHEMA)
-    models: pl.DataFrame = _empty(MODELS_SCHEMA)
-    pareto: pl.DataFrame = _empty(PARETO_SCHEMA)
+    champion_tests: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=TESTS_SCHEMA))
+    differences: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=DIFFERENCES_SCHEMA))
+    models: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=MODELS_SCHEMA))
+    pareto: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=PARETO_SCHEMA))
     confusion: pl.DataFrame = field(default_factory=pl.DataFrame)
     breakdown: pl.DataFrame = field(default_factory=pl.DataFrame)
-    contrasts: pl.DataFrame = _empty(drill.CONTRASTS_SCHEMA)
-    asked: pl.DataFrame = _empty(drill.ASKED_SCHEMA)
-    answers: pl.DataFrame = _empty(drill.ANSWERS_SCHEMA)
+    contrasts: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=drill.CONTRASTS_SCHEMA))
+    asked: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=drill.ASKED_SCHEMA))
+    answers: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=drill.ANSWERS_SCHEMA))
 
     def to_json_dict(self) -> dict[str, Any]:
         """All TABLES as lists of rows, ready for `json.dumps` (NaN and infinity become None)."""

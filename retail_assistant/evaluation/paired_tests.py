@@ -203,7 +203,9 @@ def _difference_rows(
     above, below = (_matrix(group, column, variants) for column in ("above", "below"))
     key = zlib.crc32(f"{metric}/{subset}".encode())
     # One set of draws for all pairs: all variants are resampled alike.
-    drawn_above, drawn_below = _resampled(above, below, np.random.default_rng([seed, key]), resamples)
+    drawn_above, drawn_below = _resampled(
+        above, below, np.random.default_rng([seed, key]), resamples
+    )
     place = {variant: i for i, variant in enumerate(variants)}
     for pair in pairs:
         if pair.variant not in place or pair.against not in place:

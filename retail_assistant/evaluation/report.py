@@ -1,9 +1,7 @@
-"""A comparison as a self-contained HTML page, as Markdown for the Dagster UI, and in a terminal."""
+"""A comparison in words: its headline, as Markdown for the Dagster UI, and in a terminal."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 from rich.console import Console
@@ -11,22 +9,15 @@ from rich.table import Table
 from rich.text import Text
 
 from retail_assistant.evaluation.comparison import Comparison
-from retail_assistant.evaluation.plots import (
-    SUBSET_LABELS,
-    comparison_plots,
-    ordered_variants,
-    variant_colours,
-)
+from retail_assistant.evaluation.figures import ordered_variants
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
-_TEMPLATES = Path(__file__).parent / "templates"
 FOOTNOTES = (
     "Intervals: 95%, percentile bootstrap over products (all questions about a product are drawn"
     " together); Wilson's score interval where all answers of a set came out alike.",
     "Tests: exact McNemar on strict correctness, the same questions; p (Holm) is adjusted for the"
     " number of variants tested on the set.",
+    "Other metrics: paired bootstrap over products, p from the share of resampled differences on"
+    " either side of 0 (never below 2 in the number of resamples), p (Holm) as above.",
     "Questions without an answer count as answered with nothing and stay in every denominator.",
     "reference_*_loose: the reference implementation's rule (the stated product name occurs in any"
     " training answer), which a constant answer can win. Shown only to compare published tables.",
@@ -52,61 +43,6 @@ KEY_METRICS: tuple[KeyMetric, ...] = (
     KeyMetric("Hallucinated products", "hallucinated_product_rate", "all", False),
     KeyMetric("Truncated", "truncated_rate", "all", False),
 )
-
-
-def render_html(
-    comparison: Comparison,
-    *,
-    title: str,
-    loss_curves: pl.DataFrame | None = None,
-    footnotes: Sequence[str] = (),
-) -> str:
-    """One HTML file with tables, plots and answers that makes no request to anywhere.
-
-    plotly.js is inlined once; a content security policy refuses everything external. All text is
-    escaped: catalog and model text is untrusted. `loss_curves`: columns step, loss, job.
-    `footnotes` follow those about method.
-    """
-    from plotly.offline import get_plotlyjs
-
-    plots = comparison_plots(comparison, loss_curves)
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            title=title,
-            headline=headline(comparison),
-            comparison=comparison,
-            variants=ordered_variants(comparison),
-            colours=variant_colours(comparison),
-            key_metrics=_shown_metrics(comparison),
-            subset_labels=SUBSET_LABELS,
-            plots=plots,
-            figures={plot.id: json.loads(plot.figure.to_json()) for plot in plots},
-            summary_rows=comparison.summary.to_dicts(),
-            test_rows=comparison.tests.to_dicts(),
-            cost_columns=[name for name in comparison.costs.columns if name != "variant"],
-            cost_rows=comparison.costs.to_dicts(),
-            missing=missing(comparison),
-            questions=_questions(comparison),
-            footnotes=[*FOOTNOTES, *footnotes],
-            plotly_js=get_plotlyjs(),
-        )
-    )
-
-
-def _environment() -> "Environment":
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "p_value": p_value, "quantity": quantity}
-    return environment
 
 
 def headline(comparison: Comparison) -> str:
@@ -166,27 +102,15 @@ def quantity(value: Any) -> str:
     return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:,.1f}"
 
 
-def _shown_metrics(comparison: Comparison) -> list[KeyMetric]:
+def shown_metrics(comparison: Comparison) -> list[KeyMetric]:
+    """The columns of the first table that were measured."""
     measured = set(comparison.summary.select("metric", "subset").iter_rows())
     return [key for key in KEY_METRICS if (key.metric, key.subset) in measured]
 
 
-def _questions(comparison: Comparison) -> list[dict[str, Any]]:
-    """Side-by-side rows gathered by question, in rank order."""
-    gathered: dict[int, dict[str, Any]] = {}
-    order = {variant: i for i, variant in enumerate(ordered_variants(comparison))}
-    for row in comparison.side_by_side.sort("rank").iter_rows(named=True):
-        question = gathered.setdefault(row["rank"], {**row, "answers": []})
-        question["answers"].append(row)
-    for question in gathered.values():
-        question["answers"].sort(key=lambda row: order[row["variant"]])
-        question["right"] = sum(row["correct"] for row in question["answers"])
-    return list(gathered.values())
-
-
 def markdown_summary(comparison: Comparison) -> str:
     """Headline, key metrics and tests as Markdown (for Dagster metadata); all text is escaped."""
-    keys = _shown_metrics(comparison)
+    keys = shown_metrics(comparison)
     metrics = [
         [variant, *(_cell(comparison.metric(variant, key.metric, key.subset)) for key in keys)]
         for variant in ordered_variants(comparison)
@@ -240,7 +164,7 @@ def _markdown(text: str) -> str:
 def print_report(comparison: Comparison, console: Console) -> None:
     """The headline, key metrics, tests and missing variants as tables in a terminal."""
     console.print(Text(headline(comparison), style="bold"))
-    keys = _shown_metrics(comparison)
+    keys = shown_metrics(comparison)
     metrics = [
         [
             key.label,
@@ -262,8 +186,13 @@ def print_report(comparison: Comparison, console: Console) -> None:
 
 def missing(comparison: Comparison) -> list[str]:
     """What was asked for and could not be compared, a line a reason: most jobs may never be run."""
+    return [f"{', '.join(names)} ({reason})" for reason, names in missing_by_reason(comparison)]
+
+
+def missing_by_reason(comparison: Comparison) -> list[tuple[str, list[str]]]:
+    """Reasons, each with the variants that it keeps out of the comparison."""
     by_reason = comparison.missing.group_by("reason", maintain_order=True).agg("variant")
-    return [f"{', '.join(names)} ({reason})" for reason, names in by_reason.iter_rows()]
+    return list(by_reason.iter_rows())
 
 
 def _best(comparison: Comparison) -> list[str]:
