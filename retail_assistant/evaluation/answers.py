@@ -168,7 +168,7 @@ def confusion(
     return pl.concat([pl.DataFrame(schema=schema), *frames]).sort(keys)
 
 
-def breakdown(answers: pl.DataFrame, asked: pl.DataFrame) -> pl.DataFrame:
+def topics(answers: pl.DataFrame, asked: pl.DataFrame) -> pl.DataFrame:
     """Outcomes by what was asked about: a row a variant, dimension, value and outcome.
 
     Columns: variant, dimension (department, category, subcategory, asked_attribute, error_class),

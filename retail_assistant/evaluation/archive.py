@@ -1,5 +1,6 @@
 """A comparison on disk: frames as parquet, everything as JSON, the report as one HTML file."""
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -8,10 +9,11 @@ from typing import Any
 
 import polars as pl
 
+from retail_assistant.evaluation.answers import exported, spreadsheet_safe
 from retail_assistant.evaluation.comparison import TABLES, WHOLE, Comparison
 from retail_assistant.evaluation.curve_plots import training_curves
 from retail_assistant.evaluation.page import render_html
-from retail_assistant.storage import write_atomically
+from retail_assistant.storage import StorageError, write_atomically
 
 FRAMES = (*TABLES, *WHOLE)
 CURVES = "curves.parquet"
@@ -98,6 +100,29 @@ def write_comparison(
     # A model may answer with half a surrogate pair, which is no UTF-8.
     write_atomically(folder / REPORT, html.encode("utf-8", errors="replace"))
     return folder / REPORT
+
+
+def write_answers(folder: Path, path: Path) -> int:
+    """Every answer of a written comparison, with its question, as one table; its rows.
+
+    A CSV is made so that spreadsheets take no text for a formula.
+
+    Raises:
+        ValueError: the file's kind is not known.
+        StorageError: the comparison was written before it kept its answers.
+    """
+    if path.suffix not in (".parquet", ".csv"):
+        raise ValueError(f"{path}: kind {path.suffix!r}; allowed: .parquet, .csv")
+    if not (folder / "answers.parquet").is_file():
+        raise StorageError(f"{folder} has no answers; materialize model_comparison again")
+    frame = exported(*(pl.read_parquet(folder / f"{name}.parquet") for name in WHOLE))
+    buffer = io.BytesIO()
+    if path.suffix == ".csv":
+        spreadsheet_safe(frame).write_csv(buffer)
+    else:
+        frame.write_parquet(buffer)
+    write_atomically(path, buffer.getvalue())
+    return frame.height
 
 
 def read_comparison(folder: Path) -> Comparison:

@@ -15,7 +15,9 @@ from retail_assistant.evaluation.paired_tests import (
     TESTS_SCHEMA,
     Pair,
     bootstrap_differences,
-    mcnemar_tests,
+)
+from retail_assistant.evaluation.paired_tests import (
+    paired_tests as paired_tests,
 )
 from retail_assistant.evaluation.pareto import PARETO_SCHEMA, pareto_fronts
 from retail_assistant.evaluation.statistics import RESAMPLES
@@ -36,7 +38,7 @@ MODELS_SCHEMA = pl.Schema(
 )
 TABLES = (
     "summary", "tests", "champion_tests", "differences", "models", "costs", "pareto", "outcomes",
-    "confusion", "breakdown", "contrasts", "side_by_side", "missing",
+    "confusion", "topics", "contrasts", "side_by_side", "missing",
 )  # fmt: skip
 """The frames of a comparison that stand in its JSON."""
 WHOLE = ("asked", "answers")
@@ -54,7 +56,7 @@ class Comparison:
     `questions` questions. missing: variants asked for that are not compared, and why. outcomes:
     questions by variant, subset, intent and outcome. champion_tests: as tests, against the
     champion. differences: bootstrap tests of the other metrics against baseline and champion.
-    models: what each variant is. pareto: accuracy against costs. confusion, breakdown, contrasts
+    models: what each variant is. pareto: accuracy against costs. confusion, topics, contrasts
     (of the best variant and its baseline), asked and answers (every question and answer in full):
     as the functions of `answers` say.
     """
@@ -69,14 +71,20 @@ class Comparison:
     outcomes: pl.DataFrame
     champion: str | None = None
     champion_tests: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=TESTS_SCHEMA))
-    differences: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=DIFFERENCES_SCHEMA))
+    differences: pl.DataFrame = field(
+        default_factory=partial(pl.DataFrame, schema=DIFFERENCES_SCHEMA)
+    )
     models: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=MODELS_SCHEMA))
     pareto: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=PARETO_SCHEMA))
     confusion: pl.DataFrame = field(default_factory=pl.DataFrame)
-    breakdown: pl.DataFrame = field(default_factory=pl.DataFrame)
-    contrasts: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=drill.CONTRASTS_SCHEMA))
+    topics: pl.DataFrame = field(default_factory=pl.DataFrame)
+    contrasts: pl.DataFrame = field(
+        default_factory=partial(pl.DataFrame, schema=drill.CONTRASTS_SCHEMA)
+    )
     asked: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=drill.ASKED_SCHEMA))
-    answers: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=drill.ANSWERS_SCHEMA))
+    answers: pl.DataFrame = field(
+        default_factory=partial(pl.DataFrame, schema=drill.ANSWERS_SCHEMA)
+    )
 
     def to_json_dict(self) -> dict[str, Any]:
         """All TABLES as lists of rows, ready for `json.dumps` (NaN and infinity become None)."""
@@ -144,7 +152,7 @@ def compare(
     asked, given = drill.asked_questions(scored, prompts), drill.given_answers(scored)
     plain = Comparison(
         summary=summary,
-        tests=mcnemar_tests(scored, pairs, seed=seed, resamples=resamples),
+        tests=paired_tests(scored, pairs, seed=seed, resamples=resamples),
         costs=known,
         side_by_side=_side_by_side(asked.head(side_by_side_questions), given),
         missing=_missing(present, variants or (), baseline, reasons or {}),
@@ -152,12 +160,12 @@ def compare(
         questions=asked.height,
         outcomes=_outcomes(scored),
         champion=reigning,
-        champion_tests=mcnemar_tests(scored, rivals, seed=seed, resamples=resamples),
+        champion_tests=paired_tests(scored, rivals, seed=seed, resamples=resamples),
         differences=bootstrap_differences(scored, roles, seed=seed, resamples=resamples),
         models=_models(present, pairs, models),
         pareto=pareto_fronts(summary, known),
         confusion=drill.confusion(given, asked, [pair[:2] for pair in roles]),
-        breakdown=drill.breakdown(given, asked),
+        topics=drill.topics(given, asked),
         asked=asked,
         answers=given,
     )

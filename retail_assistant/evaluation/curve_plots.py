@@ -10,6 +10,7 @@ from retail_assistant.evaluation.figures import (
     HEIGHT,
     SUBSET_LABELS,
     Plot,
+    axis_title,
     error_bars,
     layout,
     plain,
@@ -28,7 +29,7 @@ CURVES_SCHEMA = pl.Schema(
 )
 _AXES = {"step": "optimizer step", "tokens": "tokens trained on"}
 _OTHER_COLOUR = "#7a8594"
-_LEGEND_BELOW = 0.32
+_LEGEND_BELOW = 0.36
 
 
 def training_curves(histories: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
@@ -65,8 +66,8 @@ def loss_plot(comparison: Comparison, curves: pl.DataFrame | None, axis: str) ->
             if points.height:
                 figure.add_trace(_line(name, colour, points, axis, loss))
     figure.update_layout(**layout(HEIGHT, legend_below=_LEGEND_BELOW))
-    figure.update_xaxes(title=_AXES[axis], rangemode="tozero")
-    figure.update_yaxes(title="loss", rangemode="tozero")
+    figure.update_xaxes(title=axis_title(_AXES[axis]), rangemode="tozero")
+    figure.update_yaxes(title=axis_title("loss"), rangemode="tozero")
     note = "Over the answers' tokens. Lines: training; dotted, with points: validation."
     return Plot(f"loss-{axis}", f"Loss by {_AXES[axis]}", note, figure)
 
@@ -133,8 +134,10 @@ def data_plot(comparison: Comparison) -> Plot | None:
             )
         )
     figure.update_layout(**layout(HEIGHT, legend_below=_LEGEND_BELOW))
-    figure.update_xaxes(title="share of the training rows", tickformat=".0%", rangemode="tozero")
-    figure.update_yaxes(range=[0, 1.08], tickformat=".0%")
+    figure.update_xaxes(
+        title=axis_title("share of the training rows"), tickformat=".0%", rangemode="tozero"
+    )
+    figure.update_yaxes(range=[-0.04, 1.08], tickformat=".0%")
     note = "Strict accuracy of jobs that differ in how much they were trained on."
     return Plot("data", "Accuracy by training data", note, figure)
 
@@ -169,8 +172,8 @@ def _pareto_plot(comparison: Comparison, cost: str) -> Plot:
     for row in rows.to_dicts():
         figure.add_trace(_pareto_point(row, colours.get(row["variant"], _OTHER_COLOUR)))
     figure.update_layout(**layout(HEIGHT, legend_below=_LEGEND_BELOW))
-    figure.update_xaxes(title=COSTS[cost], rangemode="tozero")
-    figure.update_yaxes(range=[0, 1.08], tickformat=".0%")
+    figure.update_xaxes(title=axis_title(COSTS[cost]), rangemode="tozero")
+    figure.update_yaxes(range=[-0.04, 1.08], tickformat=".0%")
     title = "Accuracy against answering time"
     if cost != "seconds_per_question":
         title = "Accuracy against training cost"
@@ -192,7 +195,7 @@ def _pareto_point(row: Mapping[str, Any], colour: str) -> Any:
             "color": colour,
             "size": 13,
             "symbol": "circle" if row["on_front"] else "circle-open",
-            "line": {"width": 2.5},
+            "line": {"width": 2.5, "color": colour},
         },
         hovertemplate="%{y:.1%} for %{x:,.4~g}<extra>%{fullData.name}</extra>",
     )

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from retail_assistant.evaluation.comparison import SHOWN_CHARACTERS, Comparison, cut_text
-from retail_assistant.evaluation.outcomes import FALSE_POSITIVES, RIGHT
+from retail_assistant.evaluation.outcomes import FALSE_POSITIVES, OUTCOMES, RIGHT
 
 MOST_CHARACTERS = 32_000_000
 """Room for all texts of a page."""
@@ -23,6 +23,7 @@ _PROMPT_CHARACTERS = 20_000
 _LISTED_CHARACTERS = 300
 _CODED = ("subset", "intent", "department", "category", "subcategory", "asked_attribute")
 _CODED_ANSWERS = ("outcome", "error_class", "finish_reason")
+_SILENT = ("refused", "no_details", "no_suggestion", "not_judged")
 _PROMPTS = {"none": "prompt", "retrieved": "grounded_prompt"}
 
 
@@ -76,6 +77,7 @@ def embedded_answers(
         "pair": [variants.index(name) for name in comparison.best_pair or variants[-1:] * 2],
         "right": sorted(RIGHT),
         "wrong": sorted(FALSE_POSITIVES),
+        "silent": _SILENT,
         "values": {name: values for name, (values, _) in coded.items()},
         "questions": {
             "id": asked["dialogue_id"].to_list(),
@@ -163,8 +165,10 @@ def _cut(text: str) -> str:
 
 
 def _codes(columns: Sequence[pl.Series]) -> tuple[list[str], list[list[int]]]:
-    """The sorted values of columns, and each column as their numbers (-1: null)."""
-    values = sorted({value for column in columns for value in column.drop_nulls().unique()})
+    """The values of columns in order, and each column as their numbers (-1: null)."""
+    found = {value for column in columns for value in column.drop_nulls().unique()}
+    values = [name for name in OUTCOMES if name in found]
+    values += sorted(found.difference(OUTCOMES))
     numbers: dict[str | None, int] = {value: i for i, value in enumerate(values)}
     return values, [[numbers.get(value, -1) for value in column] for column in columns]
 

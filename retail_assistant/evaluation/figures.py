@@ -90,3 +90,8 @@ def layout(height: int, *, legend_below: float = 0.16) -> dict[str, Any]:
 def plain(text: str) -> str:
     """A name as plotly shows it: it reads a little HTML, so brackets are written as entities."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def axis_title(text: str) -> dict[str, Any]:
+    """An axis' title, no larger than the rest and close to its axis."""
+    return {"text": plain(text), "font": {"size": 12}, "standoff": 6}

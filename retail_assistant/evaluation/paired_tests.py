@@ -84,7 +84,7 @@ class Pair(NamedTuple):
     role: str
 
 
-def mcnemar_tests(
+def paired_tests(
     scored: pl.DataFrame, pairs: Mapping[str, str], *, seed: int, resamples: int = RESAMPLES
 ) -> pl.DataFrame:
     """TESTS: exact McNemar on strict correctness, a row a pair (variant: reference) and set.
@@ -156,8 +156,9 @@ def bootstrap_differences(
     Paired percentile bootstrap over products (Efron & Tibshirani 1993, ch. 13 and 16): whole
     products are drawn with replacement, the same ones for both sides; p is twice the smaller share
     of the resampled differences on either side of 0, counted with the observed one (Davison &
-    Hinkley 1997, section 4.2), so never below 2 / (resamples + 1). A metric that one side has no
-    denominator for is left out.
+    Hinkley 1997, section 4.2), so never below 2 / (resamples + 1), nor below what a sign test could
+    give for as many products as differ: few products cannot show much, however often they are
+    drawn. A metric that one side has no denominator for is left out.
     """
     rows = [
         row
@@ -224,7 +225,9 @@ def _difference_rows(
             "value": values[0],
             "against_value": values[1],
             "clusters": clusters,
-            **_judged(values[0] - values[1], drawn[np.isfinite(drawn)]),
+            **_judged(
+                values[0] - values[1], drawn[np.isfinite(drawn)], _differing(above, below, a, b)
+            ),
         }
 
 
@@ -249,12 +252,17 @@ def _resampled(
     return np.concatenate([a for a, _ in sums]), np.concatenate([b for _, b in sums])
 
 
-def _judged(difference: float, drawn: Matrix) -> dict[str, float]:
+def _differing(above: Matrix, below: Matrix, a: int, b: int) -> int:
+    """Clusters in which two variants have other counts."""
+    return int(((above[:, a] != above[:, b]) | (below[:, a] != below[:, b])).sum())
+
+
+def _judged(difference: float, drawn: Matrix, differing: int) -> dict[str, float]:
     """The observed difference with its percentile interval and two-sided p."""
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(drawn, [tail, 100 - tail]) if len(drawn) else (difference,) * 2
     # Sums of floats: a difference of nothing may come out as 1e-17.
     beyond = min((drawn <= 1e-12).sum(), (drawn >= -1e-12).sum())
-    p = min(1.0, 2 * (float(beyond) + 1) / (len(drawn) + 1))
+    p = min(1.0, max(2 * (float(beyond) + 1) / (len(drawn) + 1), 2.0 ** (1 - differing)))
     interval = {"low": round(float(low), 12), "high": round(float(high), 12)}
     return {"difference": difference, **interval, "p": p, "p_holm": p}

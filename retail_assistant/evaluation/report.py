@@ -10,6 +10,7 @@ from rich.text import Text
 
 from retail_assistant.evaluation.comparison import Comparison
 from retail_assistant.evaluation.figures import ordered_variants
+from retail_assistant.evaluation.pareto import COSTS
 
 FOOTNOTES = (
     "Intervals: 95%, percentile bootstrap over products (all questions about a product are drawn"
@@ -17,7 +18,8 @@ FOOTNOTES = (
     "Tests: exact McNemar on strict correctness, the same questions; p (Holm) is adjusted for the"
     " number of variants tested on the set.",
     "Other metrics: paired bootstrap over products, p from the share of resampled differences on"
-    " either side of 0 (never below 2 in the number of resamples), p (Holm) as above.",
+    " either side of 0 (but no less than a sign test could give for as many products), p (Holm) as"
+    " above.",
     "Questions without an answer count as answered with nothing and stay in every denominator.",
     "reference_*_loose: the reference implementation's rule (the stated product name occurs in any"
     " training answer), which a constant answer can win. Shown only to compare published tables.",
@@ -42,6 +44,8 @@ KEY_METRICS: tuple[KeyMetric, ...] = (
     KeyMetric("Abstention precision", "abstention_precision", "all"),
     KeyMetric("Hallucinated products", "hallucinated_product_rate", "all", False),
     KeyMetric("Truncated", "truncated_rate", "all", False),
+    KeyMetric("SemScore, unseen", "sem_score", "unseen"),
+    KeyMetric("Truthfulness, unseen", "truthfulness", "unseen"),
 )
 
 
@@ -104,7 +108,8 @@ def quantity(value: Any) -> str:
 
 def shown_metrics(comparison: Comparison) -> list[KeyMetric]:
     """The columns of the first table that were measured."""
-    measured = set(comparison.summary.select("metric", "subset").iter_rows())
+    known = comparison.summary.drop_nulls("value")
+    measured = set(known.select("metric", "subset").iter_rows())
     return [key for key in KEY_METRICS if (key.metric, key.subset) in measured]
 
 
@@ -117,15 +122,40 @@ def markdown_summary(comparison: Comparison) -> str:
     ]
     parts = [_markdown(headline(comparison))]
     parts += [_markdown_table(["Variant", *(key.label for key in keys)], metrics)]
-    if comparison.tests.height:
-        header = ["Variant", "Baseline", "Set", "Difference", "Only it right", "Only baseline"]
-        parts += [_markdown_table([*header, "p (Holm)"], map(_test_cells, _tests(comparison)))]
+    for against, tests in _tests(comparison).items():
+        header = [
+            "Variant",
+            against,
+            "Set",
+            "Difference",
+            "Only it right",
+            f"Only {against.lower()}",
+        ]
+        parts += [_markdown_table([*header, "p (Holm)"], map(_test_cells, tests))]
+    parts += [_markdown(line) for line in dominated(comparison)]
     parts += [_markdown(f"Missing: {line}.") for line in missing(comparison)]
     return "\n\n".join(parts)
 
 
-def _tests(comparison: Comparison) -> list[dict[str, Any]]:
-    return comparison.tests.sort("variant", "subset").to_dicts()
+def _tests(comparison: Comparison) -> dict[str, list[dict[str, Any]]]:
+    """Rows of the tests by what is tested against, where there are any."""
+    frames = {"Baseline": comparison.tests, "Champion": comparison.champion_tests}
+    return {
+        name: frame.sort("variant", "subset").to_dicts()
+        for name, frame in frames.items()
+        if frame.height
+    }
+
+
+def dominated(comparison: Comparison) -> list[str]:
+    """A sentence a cost: which variants another one beats for no more."""
+    rows = comparison.pareto.drop_nulls("dominated_by")
+    return [
+        f"Dominated in {COSTS[str(cost)]}: "
+        + ", ".join(f"{row['variant']} (by {row['dominated_by']})" for row in own.to_dicts())
+        + "."
+        for (cost,), own in rows.group_by("cost", maintain_order=True)
+    ]
 
 
 def _test_cells(test: Mapping[str, Any]) -> list[str]:
@@ -144,6 +174,8 @@ def _test_cells(test: Mapping[str, Any]) -> list[str]:
 def _cell(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return "\u2013"
+    if row["numerator"] is None:
+        return f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}] (of {row['denominator']})"
     interval = f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
     return f"{percent(row['value'])} {interval} ({row['numerator']}/{row['denominator']})"
 
@@ -173,13 +205,15 @@ def print_report(comparison: Comparison, console: Console) -> None:
         for key in keys
     ]
     console.print(_table("Metrics (95% interval, counts)", ["", *_best(comparison)], metrics))
-    if comparison.tests.height:
-        header = ["Variant", "Baseline", "Set", "Difference", "Only it", "Only base", "p (Holm)"]
-        rows = [_test_cells(test) for test in _tests(comparison)]
-        console.print(_table("Paired tests on strict correctness", header, rows))
+    for against, tests in _tests(comparison).items():
+        title = f"Paired tests on strict correctness, against the {against.lower()}"
+        header = ["Variant", against, "Set", "Difference", "Only it", "Only that", "p (Holm)"]
+        console.print(_table(title, header, map(_test_cells, tests)))
     if comparison.costs.height:
         costs = [[quantity(value) for value in row] for row in comparison.costs.rows()]
         console.print(_table("Costs", comparison.costs.columns, costs))
+    for line in dominated(comparison):
+        console.print(Text(line))
     for line in missing(comparison):
         console.print(Text(f"Missing: {line}.", style="yellow"))
 

@@ -192,7 +192,7 @@
     const columns = values.outcome.filter((_, n) => all.some(i => code[i] >= 0 && answers[v].outcome[i] === n));
     const cells = row => [...columns.map(column => {
       const test = i => code[i] === row.n && outcome(v, i) === column;
-      return counted(`${variants[v].name}, ${row.label}: ${words(column)}`, row.those.filter(test).length, row.those.length, isRight(column) ? "gain" : isWrong(column) ? "loss" : "even", test);
+      return counted(`${variants[v].name}, ${row.label}: ${words(column)}`, row.those.filter(test).length, row.those.length, isRight(column) ? "gain" : data.silent.includes(column) ? "even" : "loss", test);
     }), make("td", { class: "number soft" }, String(row.those.length))];
     $("heat").replaceChildren(grid($("heat-by").selectedOptions[0]?.textContent ?? "", tally.slice(0, ROWS), columns, cells));
     $("heat-note").textContent = tally.length > ROWS ? `The ${ROWS} most asked of ${tally.length}; the list's filters have all.` : "";
