@@ -100,10 +100,12 @@ def p_value(p: float, *, sign: bool = False) -> str:
 
 
 def quantity(value: Any) -> str:
-    """A measured cost: thousands apart, one decimal below 1,000; an en dash where unknown."""
+    """A measured cost: thousands apart, three digits below 100; an en dash where unknown."""
     if value is None or isinstance(value, str | bool):
         return "\u2013" if value is None else str(value)
-    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:,.1f}"
+    if float(value).is_integer() or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def shown_metrics(comparison: Comparison) -> list[KeyMetric]:
@@ -210,8 +212,9 @@ def print_report(comparison: Comparison, console: Console) -> None:
         header = ["Variant", against, "Set", "Difference", "Only it", "Only that", "p (Holm)"]
         console.print(_table(title, header, map(_test_cells, tests)))
     if comparison.costs.height:
+        header = [name.replace("_", " ") for name in comparison.costs.columns]
         costs = [[quantity(value) for value in row] for row in comparison.costs.rows()]
-        console.print(_table("Costs", comparison.costs.columns, costs))
+        console.print(_table("Costs", header, costs))
     for line in dominated(comparison):
         console.print(Text(line))
     for line in missing(comparison):
