@@ -97,8 +97,7 @@ def write_comparison(
     document = {"schema_version": SCHEMA_VERSION, **comparison.to_json_dict()}
     write_atomically(folder / JSON_REPORT, json.dumps(document, indent=1, allow_nan=False))
     html = render_html(comparison, title="Retail assistant: model comparison", curves=curves)
-    # A model may answer with half a surrogate pair, which is no UTF-8.
-    write_atomically(folder / REPORT, html.encode("utf-8", errors="replace"))
+    write_atomically(folder / REPORT, html)
     return folder / REPORT
 
 

@@ -179,6 +179,5 @@ def _if_any(column: pl.Series) -> list[float] | None:
 
 def _packed(document: Mapping[str, Any]) -> str:
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    # Lone surrogates are no UTF-8; a date in the header would make every file another.
-    data = text.encode("utf-8", errors="replace")
-    return base64.b64encode(gzip.compress(data, compresslevel=6, mtime=0)).decode()
+    # A date in the header would make every file another.
+    return base64.b64encode(gzip.compress(text.encode(), compresslevel=6, mtime=0)).decode()

@@ -162,7 +162,7 @@ def bootstrap_differences(
     """
     rows = [
         row
-        for metric in tested_metrics(scored)
+        for metric in bootstrapped_metrics(scored)
         for group in _cluster_sums(scored, metric).partition_by("subset", maintain_order=True)
         for row in _difference_rows(group, metric.name, pairs, seed, resamples)
     ]
@@ -170,7 +170,7 @@ def bootstrap_differences(
     return _with_holm(frame, ["role", "subset", "metric"])
 
 
-def tested_metrics(scored: pl.DataFrame) -> list[Metric]:
+def bootstrapped_metrics(scored: pl.DataFrame) -> list[Metric]:
     """The metrics that the bootstrap is for; scores of a judge or an embedding if there are any."""
     counted = [metric for metric in METRICS if metric.name in _COUNTED]
     known = {metric.name for metric in counted}

@@ -7,7 +7,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-
 from syrupy.assertion import SnapshotAssertion
 
 from retail_assistant.evaluation.answers import spreadsheet_safe
