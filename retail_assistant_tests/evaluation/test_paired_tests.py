@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from retail_assistant.evaluation.comparison import Comparison, compare
@@ -13,6 +15,7 @@ from retail_assistant.evaluation.paired_tests import (
     bootstrap_differences,
     bootstrapped_metrics,
 )
+from retail_assistant.evaluation.statistics import holm
 
 Frames = Callable[..., pl.DataFrame]
 PAIR = Pair("job", "base", "baseline")
@@ -172,3 +175,12 @@ def test_a_champion_that_is_not_compared_is_none(
     assert alone.champion is None
     assert alone.champion_tests.is_empty()
     assert alone.differences.is_empty()
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.lists(st.floats(0, 1), max_size=12))
+def test_holm_is_that_of_statsmodels(p_values: list[float]) -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    expected = multipletests(p_values, method="holm")[1] if p_values else []
+    assert holm(p_values) == pytest.approx(list(expected))
