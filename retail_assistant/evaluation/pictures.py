@@ -16,7 +16,9 @@ _BELOW: dict[str, Any] = {"frameon": False, "fontsize": 8, "ncols": 2, "loc": "o
 
 def drawn(comparison: Comparison, histories: Mapping[str, pl.DataFrame]) -> dict[str, str]:
     """The comparison's pictures that it has numbers for, by name, as markdown."""
-    pictures = {"accuracy": accuracy_bars(comparison.summary), "loss": loss_curve(histories)}
+    pictures = {"accuracy": accuracy_bars(comparison.summary)}
+    if histories:
+        pictures["loss"] = loss_curve(histories)
     if comparison.pareto.height:
         pictures["accuracy_by_cost"] = pareto_points(comparison.pareto)
     fractions = data_rows(comparison)

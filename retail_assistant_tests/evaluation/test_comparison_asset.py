@@ -72,7 +72,7 @@ def test_the_real_comparison_takes_what_there_is(
     (made,) = result.get_asset_materialization_events()
     shown = made.materialization.metadata
     assert {
-        "headline", "report", "open_report", "comparison", "accuracy", "loss", "accuracy_by_cost",
+        "headline", "report", "open_report", "comparison", "accuracy",  "accuracy_by_cost",
         "outcomes_by_asked_attribute", "tests", "differences", "pareto", "confusion",
         "differ_most", "not_evaluated",
     } <= set(shown)  # fmt: skip

@@ -20,6 +20,8 @@ from retail_assistant.evaluation.comparison import Comparison, compare
 from retail_assistant.evaluation.embedded import Embedded, embedded_answers
 from retail_assistant.evaluation.figures import ordered_variants, variant_colours
 from retail_assistant.evaluation.metrics import score
+from retail_assistant.evaluation.page import render_html
+from retail_assistant_tests.evaluation.large import large_comparison
 
 Frames = Callable[..., pl.DataFrame]
 SYSTEM = "You are our shop's assistant."
@@ -164,3 +166,12 @@ def test_a_page_that_is_full_keeps_the_outcomes(comparison: Comparison) -> None:
 
 def test_a_page_of_the_same_comparison_is_the_same(comparison: Comparison) -> None:
     assert embed(comparison)[0] == embed(comparison)[0]
+
+
+def test_a_page_of_fifty_thousand_answers_stays_small() -> None:
+    large = large_comparison(5_000, 10)
+    html = render_html(large, title="Large")
+    assert len(html.encode()) < 16_000_000
+    embedded, document = embed(large)
+    assert embedded.with_texts == 5_000
+    assert sum(len(own["text"]) for own in document["answers"]) == 50_000
