@@ -2,6 +2,7 @@
 
 import json
 import sys
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -109,8 +110,9 @@ def report(
         sys.stdout.write((folder / JSON_REPORT).read_text() + "\n")
     elif not (answers or output or show):
         _print_report(settings)
-    if show and not typer.launch(str(output or folder / REPORT)) == 0:
-        raise ValueError(f"no browser could be started; open {output or folder / REPORT}")
+    page = (output or folder / REPORT).resolve()
+    if show and not webbrowser.open(page.as_uri()):
+        raise ValueError(f"no browser could be started; open {page}")
 
 
 def _print_report(settings: Settings) -> None:
