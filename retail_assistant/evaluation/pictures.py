@@ -11,6 +11,7 @@ from retail_assistant.evaluation.curve_plots import data_rows
 from retail_assistant.evaluation.pareto import COSTS
 
 EVALUATION_SETS = ("recall", "unseen")
+MOST_UPRIGHT = 7
 _BELOW: dict[str, Any] = {"frameon": False, "fontsize": 8, "ncols": 2, "loc": "outside lower left"}
 
 
@@ -136,13 +137,14 @@ def outcome_heat(topics: pl.DataFrame, variant: str, dimension: str, most: int =
     numbers = counts.select(outcomes).to_numpy()
     shares = counts.select(pl.col(outcomes) / pl.col("asked")).to_numpy()
     if numbers.size:
-        plot.imshow(shares, cmap="Blues", vmin=0, vmax=1.3, aspect="auto")
+        plot.imshow(shares, cmap="Blues", vmin=0, vmax=1.6, aspect="auto")
     for row, column in zip(*numbers.nonzero(), strict=True):
         number = f"{numbers[row, column]:,}"
         plot.text(column, row, number, ha="center", va="center", fontsize=8)
-    plot.set_xticks(
-        range(len(outcomes)), [name.replace("_", "\n") for name in outcomes], fontsize=8
-    )
+    named = [name.replace("_", "\n") for name in outcomes]
+    plot.set_xticks(range(len(outcomes)), named, fontsize=8)
+    if len(outcomes) > MOST_UPRIGHT:
+        plot.tick_params("x", rotation=40)
     plot.set_yticks(range(counts.height), [_label(value) for value in counts["value"]], fontsize=8)
     for written in plot.get_yticklabels():
         # Catalog text, drawn letter by letter: no formulas.
