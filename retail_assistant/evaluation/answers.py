@@ -18,26 +18,27 @@ import polars as pl
 LEVELS = ("department", "category", "subcategory")
 _MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 EVIDENCE = pl.Struct({"attributes": pl.List(pl.String), "product_ids": pl.List(pl.String)})
-ASKED_SCHEMA = pl.Schema(
-    {
-        "dialogue_id": pl.String,
-        "subset": pl.String,
-        "intent": pl.String,
-        "question": pl.String,
-        "gold_answer": pl.String,
-        "asked_attribute": pl.String,
-        "gold_value": pl.String,
-        "product_id": pl.String,
-        "product_name": pl.String,
-        **dict.fromkeys(LEVELS, pl.String),
-        "evidence": EVIDENCE,
-        "context_ids": pl.List(pl.String),
-        "prompt": _MESSAGES,
-        "grounded_prompt": _MESSAGES,
-        "disagreement": pl.Float64,
-        "rank": pl.Int64,
-    }
-)
+_ASKED: dict[str, Any] = {
+    "dialogue_id": pl.String,
+    "subset": pl.String,
+    "intent": pl.String,
+    "question": pl.String,
+    "gold_answer": pl.String,
+    "asked_attribute": pl.String,
+    "gold_value": pl.String,
+    "product_id": pl.String,
+    "product_name": pl.String,
+    "department": pl.String,
+    "category": pl.String,
+    "subcategory": pl.String,
+    "evidence": EVIDENCE,
+    "context_ids": pl.List(pl.String),
+    "prompt": _MESSAGES,
+    "grounded_prompt": _MESSAGES,
+    "disagreement": pl.Float64,
+    "rank": pl.Int64,
+}
+ASKED_SCHEMA = pl.Schema(_ASKED)
 ANSWERS_SCHEMA = pl.Schema(
     {
         "dialogue_id": pl.String,

@@ -69,12 +69,13 @@ def embedded_answers(
     coded = {name: _codes([asked[name]]) for name in _CODED}
     coded |= {name: _codes([own[name] for own in by_variant]) for name in _CODED_ANSWERS}
     grounding = dict(comparison.models.select("variant", "grounding").iter_rows())
+    pair = comparison.best_pair or (*variants[-1:], *variants[-1:])
     document = {
         "variants": [
             {"name": name, "colour": colours[name], "grounding": grounding.get(name)}
             for name in variants
         ],
-        "pair": [variants.index(name) for name in comparison.best_pair or variants[-1:] * 2],
+        "pair": [variants.index(name) for name in pair],
         "right": sorted(RIGHT),
         "wrong": sorted(FALSE_POSITIVES),
         "silent": _SILENT,
@@ -167,7 +168,7 @@ def _cut(text: str) -> str:
 def _codes(columns: Sequence[pl.Series]) -> tuple[list[str], list[list[int]]]:
     """The values of columns in order, and each column as their numbers (-1: null)."""
     found = {value for column in columns for value in column.drop_nulls().unique()}
-    values = [name for name in OUTCOMES if name in found]
+    values: list[str] = [name for name in OUTCOMES if name in found]
     values += sorted(found.difference(OUTCOMES))
     numbers: dict[str | None, int] = {value: i for i, value in enumerate(values)}
     return values, [[numbers.get(value, -1) for value in column] for column in columns]

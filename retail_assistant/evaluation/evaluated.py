@@ -72,7 +72,7 @@ def baselines_of(jobs: Mapping[str, Job], evaluated: Evaluated) -> dict[str, str
 
 def model_rows(jobs: Mapping[str, Job]) -> pl.DataFrame:
     """MODELS (without baselines): what each job and each untouched model is."""
-    rows = [
+    rows: list[tuple[Any, ...]] = [
         (
             job.name,
             None,
