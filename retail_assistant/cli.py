@@ -96,12 +96,12 @@ def report(
     ] = None,
 ) -> None:
     """The latest model comparison."""
-    from retail_assistant.evaluation.archive import JSON_REPORT, REPORT, write_answers
+    from retail_assistant.evaluation.archive import JSON_REPORT, REPORT, export_answers
 
     settings = get_settings()
     folder = read_artefact_ref(settings.storage, "model_comparison").folder
     if answers:
-        rows = write_answers(folder, answers)
+        rows = export_answers(folder, answers)
         errors.print(f"{rows} answers in {answers}", soft_wrap=True, highlight=False, markup=False)
     if output:
         write_atomically(output, (folder / REPORT).read_bytes())

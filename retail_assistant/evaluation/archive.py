@@ -101,7 +101,7 @@ def write_comparison(
     return folder / REPORT
 
 
-def write_answers(folder: Path, path: Path) -> int:
+def export_answers(folder: Path, path: Path) -> int:
     """Every answer of a written comparison, with its question, as one table; its rows.
 
     A CSV is made so that spreadsheets take no text for a formula.
@@ -112,7 +112,7 @@ def write_answers(folder: Path, path: Path) -> int:
     """
     if path.suffix not in (".parquet", ".csv"):
         raise ValueError(f"{path}: kind {path.suffix!r}; allowed: .parquet, .csv")
-    if not (folder / "answers.parquet").is_file():
+    if not (folder / "answered.parquet").is_file():
         raise StorageError(f"{folder} has no answers; materialize model_comparison again")
     frame = exported(*(pl.read_parquet(folder / f"{name}.parquet") for name in WHOLE))
     buffer = io.BytesIO()

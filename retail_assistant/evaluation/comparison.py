@@ -41,7 +41,7 @@ TABLES = (
     "confusion", "topics", "contrasts", "side_by_side", "missing",
 )  # fmt: skip
 """The frames of a comparison that stand in its JSON."""
-WHOLE = ("asked", "answers")
+WHOLE = ("asked", "answered")
 """Those that hold every answer in full."""
 
 
@@ -57,7 +57,7 @@ class Comparison:
     questions by variant, subset, intent and outcome. champion_tests: as tests, against the
     champion. differences: bootstrap tests of the other metrics against baseline and champion.
     models: what each variant is. pareto: accuracy against costs. confusion, topics, contrasts
-    (of the best variant and its baseline), asked and answers (every question and answer in full):
+    (of the best variant and its baseline), asked and answered (every question and answer in full):
     as the functions of `answers` say.
     """
 
@@ -82,7 +82,7 @@ class Comparison:
         default_factory=partial(pl.DataFrame, schema=drill.CONTRASTS_SCHEMA)
     )
     asked: pl.DataFrame = field(default_factory=partial(pl.DataFrame, schema=drill.ASKED_SCHEMA))
-    answers: pl.DataFrame = field(
+    answered: pl.DataFrame = field(
         default_factory=partial(pl.DataFrame, schema=drill.ANSWERS_SCHEMA)
     )
 
@@ -167,7 +167,7 @@ def compare(
         confusion=drill.confusion(given, asked, [pair[:2] for pair in roles]),
         topics=drill.topics(given, asked),
         asked=asked,
-        answers=given,
+        answered=given,
     )
     return _with_contrasts(plain)
 
@@ -175,7 +175,7 @@ def compare(
 def _with_contrasts(comparison: Comparison) -> Comparison:
     if comparison.best_pair is None:
         return comparison
-    found = drill.contrasts(comparison.answers, comparison.asked, *comparison.best_pair)
+    found = drill.contrasts(comparison.answered, comparison.asked, *comparison.best_pair)
     texts = ("question", "gold_answer", "answer", "against_answer")
     shown = found.head(CONTRASTED_QUESTIONS).with_columns(cut_text(name) for name in texts)
     return replace(comparison, contrasts=shown)

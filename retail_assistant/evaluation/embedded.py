@@ -64,7 +64,7 @@ def embedded_answers(
     """Everything that a page needs to show any answer, with the variants in that order."""
     asked = comparison.asked.sort("rank")
     texts = _Texts()
-    by_variant = [_answers_of(comparison.answers, asked, variant) for variant in variants]
+    by_variant = [_answers_of(comparison.answered, asked, variant) for variant in variants]
     told = _texts_of_questions(asked, by_variant, texts, most_characters)
     coded = {name: _codes([asked[name]]) for name in _CODED}
     coded |= {name: _codes([own[name] for own in by_variant]) for name in _CODED_ANSWERS}

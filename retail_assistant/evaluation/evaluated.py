@@ -19,6 +19,7 @@ NEVER_TRAINED = "never trained"
 NOT_EVALUATED = "trained, but not evaluated"
 OTHER_QUESTIONS = "evaluated on another corpus"
 REMOVED = "removed from the studies"
+_TIMED = "seconds "
 _UNTRAINED = {"train_seconds": 0.0, "train_tokens": 0}
 
 
@@ -93,7 +94,8 @@ def cost_rows(root: Path, adapters: Mapping[str, ArtefactRef]) -> pl.DataFrame:
         for job, ref in adapters.items()
     ]
     answering = _answering(root, "baseline_predictions", None)
-    rows += [cost_row(name, _UNTRAINED, answering) for name in BASELINES]
+    timed = {name.removeprefix(_TIMED) for name in answering if name.startswith(_TIMED)}
+    rows += [cost_row(name, _UNTRAINED, answering) for name in sorted({*BASELINES, *timed})]
     return pl.from_dicts(rows, infer_schema_length=None)
 
 

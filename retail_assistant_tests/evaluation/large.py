@@ -111,5 +111,5 @@ def large_comparison(questions: int, variants: int, answer_words: int = ANSWER_W
             orient="row",
         ),
         asked=asked_questions(scored, prompts),
-        answers=given_answers(scored),
+        answered=given_answers(scored),
     )

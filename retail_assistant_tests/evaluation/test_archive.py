@@ -16,10 +16,10 @@ from retail_assistant.evaluation.archive import (
     REPORT,
     SCHEMA_VERSION,
     cost_row,
+    export_answers,
     read_comparison,
     read_dialogues,
     read_frame,
-    write_answers,
     write_comparison,
 )
 from retail_assistant.evaluation.comparison import TABLES, Comparison, compare
@@ -87,13 +87,13 @@ def test_the_json_reports_fields_are_as_they_were(
 def test_every_answer_is_exported(comparison: Comparison, tmp_path: Path) -> None:
     write_comparison(comparison, tmp_path / "report", {})
     for name in ("answers.parquet", "answers.csv"):
-        assert write_answers(tmp_path / "report", tmp_path / name) == 22
+        assert export_answers(tmp_path / "report", tmp_path / name) == 22
     frame = pl.read_parquet(tmp_path / "answers.parquet")
     assert set(frame["variant"]) == {"job-a", "base/grounded"}
     assert frame["answer"].str.contains("<b>Linen</b>").sum() == 11
     assert pl.read_csv(tmp_path / "answers.csv").height == 22
     with pytest.raises(ValueError, match=r"allowed: \.parquet, \.csv"):
-        write_answers(tmp_path / "report", tmp_path / "answers.xlsx")
+        export_answers(tmp_path / "report", tmp_path / "answers.xlsx")
 
 
 def test_a_csv_holds_no_formulas() -> None:
@@ -112,7 +112,7 @@ def test_older_comparisons_are_read_and_have_no_answers(
         (tmp_path / f"{name}.parquet").unlink()
     assert read_comparison(tmp_path).champion_tests.height == 0
     with pytest.raises(StorageError, match="materialize model_comparison again"):
-        write_answers(tmp_path, tmp_path / "answers.csv")
+        export_answers(tmp_path, tmp_path / "answers.csv")
 
 
 def test_writing_again_gives_the_same_bytes(comparison: Comparison, tmp_path: Path) -> None:

@@ -75,9 +75,9 @@ def embed(comparison: Comparison, **options: int) -> tuple[Embedded, dict[str, A
 
 def test_every_question_and_answer_is_kept_in_full(comparison: Comparison) -> None:
     assert comparison.asked.schema == ASKED_SCHEMA
-    assert comparison.answers.schema == ANSWERS_SCHEMA
-    assert (comparison.asked.height, comparison.answers.height) == (11, 33)
-    huge = comparison.answers.filter(variant="base/closed-book", dialogue_id="unseen-1")
+    assert comparison.answered.schema == ANSWERS_SCHEMA
+    assert (comparison.asked.height, comparison.answered.height) == (11, 33)
+    huge = comparison.answered.filter(variant="base/closed-book", dialogue_id="unseen-1")
     assert huge["answer"].item() == HUGE
     top = comparison.asked.filter(dialogue_id="unseen-3").row(0, named=True)
     assert top["category"] == "Women's Clothing"
@@ -94,13 +94,13 @@ def test_without_a_corpus_prompts_are_unknown(scored: pl.DataFrame) -> None:
 
 def test_the_score_is_the_share_that_is_right(comparison: Comparison) -> None:
     scores = dict(
-        comparison.answers.filter(variant="job-a").select("dialogue_id", "score").iter_rows()
+        comparison.answered.filter(variant="job-a").select("dialogue_id", "score").iter_rows()
     )
     assert scores["unseen-1"] == 1
     assert scores["unseen-4"] == 0
     # One wrong attribute stated, two expected and omitted.
     assert scores["unseen-6"] == 0
-    assert comparison.answers["score"].is_between(0, 1).all()
+    assert comparison.answered["score"].is_between(0, 1).all()
 
 
 def test_the_confusion_counts_each_question_once(comparison: Comparison) -> None:
@@ -122,7 +122,7 @@ def test_topics_count_outcomes_by_what_was_asked(comparison: Comparison) -> None
 
 
 def test_contrasts_begin_with_the_largest_difference(comparison: Comparison) -> None:
-    frame = contrasts(comparison.answers, comparison.asked, "job-a", "base/grounded")
+    frame = contrasts(comparison.answered, comparison.asked, "job-a", "base/grounded")
     sizes = frame["difference"].abs().to_list()
     assert sizes == sorted(sizes, reverse=True)
     assert (frame["outcome"] != frame["against_outcome"]).all()
@@ -131,7 +131,7 @@ def test_contrasts_begin_with_the_largest_difference(comparison: Comparison) -> 
 
 
 def test_a_table_of_answers_has_no_structures(comparison: Comparison) -> None:
-    frame = exported(comparison.asked, comparison.answers)
+    frame = exported(comparison.asked, comparison.answered)
     assert frame.height == 33
     assert not any(kind.is_nested() for kind in frame.dtypes)
     row = frame.filter(variant="job-a", dialogue_id="unseen-3").row(0, named=True)

@@ -44,12 +44,12 @@ def comparison() -> Comparison:
         category=planted("category", {hostile: HOSTILE}),
         grounded_prompt=pl.Series(messages),
     )
-    answers = made.answers.with_columns(
+    answers = made.answered.with_columns(
         answer=planted("answer", {hostile: HOSTILE, rtl: RTL, huge: HUGE}),
         error_class=pl.when(outcome="refused").then(pl.lit("refused_wrongly")),
         sem_score=pl.lit(0.5),
     )
-    return replace(made, asked=asked, answers=answers)
+    return replace(made, asked=asked, answered=answers)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_planted_text_is_shown_and_does_nothing(page: Page) -> None:
 
 def test_filters_find_what_they_name(page: Page, comparison: Comparison) -> None:
     counted(page, QUESTIONS)
-    answers = comparison.answers
+    answers = comparison.answered
     variant = page.locator("#variant option").nth(2).inner_text()
     page.select_option("#variant", label=variant)
     page.select_option("#outcome", "refused")
@@ -158,7 +158,7 @@ def test_a_cell_of_two_variants_lists_its_questions(page: Page, comparison: Comp
     page.select_option("#first", "0")
     page.select_option("#second", "1")
     first, second = (
-        comparison.answers.filter(variant=name).select("dialogue_id", "outcome")
+        comparison.answered.filter(variant=name).select("dialogue_id", "outcome")
         for name in names[:2]
     )
     both = first.join(second, on="dialogue_id")
@@ -233,5 +233,5 @@ def test_what_is_left_out_is_told(
     browser_page.click("#next")
     browser_page.click("#next")
     question = first_question(browser_page)
-    expect(question).to_contain_text("answers.parquet beside it has them")
+    expect(question).to_contain_text("answered.parquet beside it has them")
     expect(question.locator("li .badge")).to_have_count(3)

@@ -11,7 +11,7 @@
   };
   let data;
   try { data = await unpack($("answer-data").textContent.trim()); } catch (error) {
-    $("shown").textContent = `This browser cannot unpack the answers (${error}); answers.parquet beside this file has them.`;
+    $("shown").textContent = `This browser cannot unpack the answers (${error}); answered.parquet beside this file has them.`;
     return;
   }
   const { questions, answers, values, variants, texts } = data;
@@ -80,7 +80,7 @@
     const head = make("p", { class: "note facts" }, facts, " · ", make("a", { href: `#question=${encodeURIComponent(questions.id[i])}` }, `question ${questions.id[i]}`));
     if (!hasTexts(i)) {
       const outcomes = variants.map((v, n) => make("li", {}, dot(n), v.name, " ", badge(outcome(n, i), kind(outcome(n, i)))));
-      return [head, make("p", { class: "note facts" }, "Its texts are left out of this file, for its size; answers.parquet beside it has them."), make("ul", { class: "plain" }, ...outcomes)];
+      return [head, make("p", { class: "note facts" }, "Its texts are left out of this file, for its size; answered.parquet beside it has them."), make("ul", { class: "plain" }, ...outcomes)];
     }
     const evidence = questions.evidence[i];
     const told = [text(evidence.value) ? `value: ${text(evidence.value)}` : null,
