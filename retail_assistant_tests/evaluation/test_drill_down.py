@@ -118,7 +118,6 @@ def test_topics_count_outcomes_by_what_was_asked(comparison: Comparison) -> None
     assert fabric["questions"].sum() == 2
     category = comparison.topics.filter(dimension="category", value="Women's Clothing")
     assert category["questions"].sum() == 18
-    assert comparison.topics.filter(dimension="error_class").is_empty()
 
 
 def test_contrasts_begin_with_the_largest_difference(comparison: Comparison) -> None:
