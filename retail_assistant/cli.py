@@ -2,6 +2,7 @@
 
 import json
 import sys
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from retail_assistant.corpus_cli import corpus_app
 from retail_assistant.jobs_cli import jobs_app
 from retail_assistant.launch.spec import LaunchError, read_artefact_ref
 from retail_assistant.settings import Settings, SettingsError, get_settings
-from retail_assistant.storage import StorageError
+from retail_assistant.storage import StorageError, write_atomically
 
 QUICKSTART_JOBS = ["quickstart-closed-book", "quickstart-grounded"]
 EVALUATE_HELP = """Score a predictions file by the code of the `evaluation_report` asset.
@@ -85,15 +86,33 @@ def _say_where_things_are(settings: Settings) -> None:
 @app.command()
 def report(
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Copy the page (one HTML file) there.")
+    ] = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(dir_okay=False, help="Write every answer there: .parquet or .csv."),
+    ] = None,
 ) -> None:
     """The latest model comparison."""
-    if as_json:
-        from retail_assistant.evaluation.archive import JSON_REPORT
+    from retail_assistant.evaluation.archive import JSON_REPORT, REPORT, export_answers
 
-        folder = read_artefact_ref(get_settings().storage, "model_comparison").folder
+    settings = get_settings()
+    folder = read_artefact_ref(settings.storage, "model_comparison").folder
+    if answers:
+        rows = export_answers(folder, answers)
+        errors.print(f"{rows} answers in {answers}", soft_wrap=True, highlight=False, markup=False)
+    if output:
+        write_atomically(output, (folder / REPORT).read_bytes())
+        errors.print(f"the page: {output}", soft_wrap=True, highlight=False, markup=False)
+    if as_json:
         sys.stdout.write((folder / JSON_REPORT).read_text() + "\n")
-    else:
-        _print_report(get_settings())
+    elif not (answers or output or show):
+        _print_report(settings)
+    page = (output or folder / REPORT).resolve()
+    if show and not webbrowser.open(page.as_uri()):
+        raise ValueError(f"no browser could be started; open {page}")
 
 
 def _print_report(settings: Settings) -> None:

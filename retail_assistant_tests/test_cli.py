@@ -11,7 +11,10 @@ import pytest
 
 from retail_assistant import __version__
 from retail_assistant.cli import main
+from retail_assistant.evaluation.archive import write_comparison
+from retail_assistant.launch.spec import ArtefactRef, write_artefact_ref
 from retail_assistant.settings import Settings
+from retail_assistant_tests.evaluation.large import large_comparison
 
 COLUMNS_OF_THE_FLIPKART_SAMPLE = 15
 DIALOGUES = pl.DataFrame(
@@ -207,6 +210,45 @@ def test_evaluate_documents_its_columns(cli: Cli) -> None:
         "variant",
     ):
         assert column in described
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The folder of a stored comparison."""
+    folder = tmp_path / "var" / "artefacts" / "model_comparison" / "abc"
+    write_comparison(large_comparison(4, 2), folder, {})
+    ref = ArtefactRef(folder=folder, fingerprint="abc")
+    write_artefact_ref(ref, tmp_path / "var", "model_comparison", None)
+    monkeypatch.setenv("RETAIL_STORAGE_URI", str(tmp_path / "var"))
+    return folder
+
+
+def test_the_report_is_copied_and_its_answers_are_written(
+    cli: Cli, compared: Path, tmp_path: Path
+) -> None:
+    page, answers = tmp_path / "sent" / "page.html", tmp_path / "answers.csv"
+    result = cli("report", "--output", str(page), "--answers", str(answers))
+    assert result.code == 0
+    assert page.read_bytes() == (compared / "report.html").read_bytes()
+    assert pl.read_csv(answers).height == 8
+    assert "8 answers" in result.err
+    assert_refused(cli("report", "--answers", str(tmp_path / "answers.xls")), ".xls", "allowed")
+
+
+def test_the_reports_json_stays_json_beside_files(cli: Cli, compared: Path, tmp_path: Path) -> None:
+    result = cli("report", "--json", "--answers", str(tmp_path / "answers.parquet"))
+    assert json.loads(result.out)["schema_version"] == 1
+
+
+def test_the_report_is_opened_in_the_browser(
+    cli: Cli, compared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, browser = tmp_path / "seen", tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {seen}\n')
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER", f"{browser} %s")
+    assert cli("report", "--open").code == 0
+    assert seen.read_text().strip() == (compared / "report.html").as_uri()
 
 
 @pytest.mark.parametrize("arguments", [("report",), ("report", "--json"), ("chat",)])

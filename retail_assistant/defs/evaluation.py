@@ -6,6 +6,7 @@ import dagster as dg
 import polars as pl
 
 from retail_assistant.defs.adapters import adapter
+from retail_assistant.defs.comparison_automation import COMPARE, COMPARED, comparable_versions
 from retail_assistant.defs.comparison_run import COMPARISON_RUN
 from retail_assistant.defs.io_managers import frame_version, preview, table_result
 from retail_assistant.defs.partitions import (
@@ -15,23 +16,31 @@ from retail_assistant.defs.partitions import (
     task_of_job,
 )
 from retail_assistant.defs.resources import Launcher
-from retail_assistant.evaluation.archive import cost_row, read_comparison, write_comparison
-from retail_assistant.evaluation.baselines import BASELINE_OF_GROUNDING, BASELINES
+from retail_assistant.evaluation.answers import with_levels
+from retail_assistant.evaluation.archive import REPORT, read_comparison, write_comparison
+from retail_assistant.evaluation.baselines import BASELINES
 from retail_assistant.evaluation.comparison import Comparison, compare
 from retail_assistant.evaluation.comparison_run import record_comparison
+from retail_assistant.evaluation.evaluated import (
+    baselines_of,
+    cost_rows,
+    evaluated_jobs,
+    histories,
+    model_rows,
+    reigning_job,
+)
 from retail_assistant.evaluation.metrics import score, summarize
-from retail_assistant.evaluation.pictures import accuracy_bars, loss_curve
+from retail_assistant.evaluation.pictures import accuracy_bars, drawn
 from retail_assistant.evaluation.promotion import PromotionPolicy, decide
 from retail_assistant.evaluation.registry import publish
-from retail_assistant.evaluation.report import headline, markdown_summary
+from retail_assistant.evaluation.report import headline, markdown_summary, missing
 from retail_assistant.launch.spec import (
     ArtefactRef,
     LaunchSpec,
     read_artefact_ref,
-    read_manifest,
 )
 from retail_assistant.settings import get_settings
-from retail_assistant.storage import TableRef, TableStore, fingerprint
+from retail_assistant.storage import TableRef, fingerprint
 from retail_assistant.training.jobs import EVALUATED_TASK
 from retail_assistant.training.tracking.tracker import tracked_run
 
@@ -159,7 +168,8 @@ def evaluation_report(
     ins={"prompt_corpus": dg.AssetIn(partition_mapping=assistant_corpus)},
     deps=[evaluation_report, adapter],
     required_resource_keys={COMPARISON_RUN},
-    code_version="1",
+    automation_condition=COMPARE,
+    code_version="2",
 )
 def model_comparison(
     context: dg.AssetExecutionContext,
@@ -169,44 +179,72 @@ def model_comparison(
 ) -> dg.MaterializeResult[ArtefactRef]:
     """All evaluated jobs and the untouched model side by side: tables, tests, plots, answers."""
     settings = get_settings()
-    scored = [score(prompt_corpus, baseline_predictions, assortment)]
-    reports, outdated = _reports_on(scored[0])
-    scored += reports.values()
-    artefacts = {job: read_artefact_ref(settings.storage, "adapter", job) for job in reports}
-    histories = {job: pl.read_parquet(ref.path("history")) for job, ref in artefacts.items()}
+    compared = comparable_versions(context.instance)
+    jobs = REGISTRY.of_task(EVALUATED_TASK)
+    baseline = score(prompt_corpus, baseline_predictions, assortment)
+    evaluated = evaluated_jobs(settings.storage, jobs, set(baseline["dialogue_id"]))
+    scored = pl.concat([baseline, *evaluated.reports.values()], how="diagonal_relaxed")
     comparison = compare(
-        pl.concat(scored),
-        baseline={
-            job: BASELINE_OF_GROUNDING[REGISTRY.job(job).hyperparameters.grounding]
-            for job in reports
-        },
-        costs=pl.from_dicts(_costs(artefacts), infer_schema_length=None) if artefacts else None,
-        variants=list(REGISTRY.of_task(EVALUATED_TASK)),
+        with_levels(scored, assortment),
+        baseline=baselines_of(jobs, evaluated),
+        champion=reigning_job(settings),
+        costs=cost_rows(settings.storage, evaluated.adapters),
+        variants=list(jobs),
+        reasons=evaluated.reasons,
+        models=model_rows(jobs),
+        prompts=prompt_corpus,
         seed=settings.seed,
     )
-    if outdated:
-        context.log.warning(f"evaluated on another corpus, left out: {', '.join(outdated)}")
-    parts = {job: frame_version(frame) for job, frame in reports.items()}
-    identity = fingerprint({"reports": parts, "baseline": frame_version(scored[0])})
+    identity = fingerprint(
+        {
+            "tables": {
+                "baseline": frame_version(baseline),
+                "prompts": frame_version(prompt_corpus),
+                **{job: frame_version(frame) for job, frame in evaluated.reports.items()},
+            },
+            "adapters": {job: ref.fingerprint for job, ref in evaluated.adapters.items()},
+            "missing": comparison.missing.rows(),
+            "champion": comparison.champion,
+            "code": "2",
+        }
+    )
     folder = settings.storage / "artefacts" / "model_comparison" / identity
-    report = write_comparison(comparison, folder, histories)
+    curves = histories(evaluated.adapters)
+    report = write_comparison(comparison, folder, curves)
     context.log.info(headline(comparison))
-    url = _record(context, comparison, report, artefacts)
+    for line in missing(comparison):
+        context.log.info(f"not compared: {line}")
+    url = _record(context, comparison, report, evaluated.adapters)
     return dg.MaterializeResult(
         value=ArtefactRef(folder=folder, fingerprint=identity),
         data_version=dg.DataVersion(identity),
         metadata={
             "headline": headline(comparison),
             "report": dg.MetadataValue.path(str(report)),
+            **_links(url),
             "comparison": dg.MetadataValue.md(markdown_summary(comparison)),
-            "accuracy": dg.MetadataValue.md(accuracy_bars(comparison.summary)),
-            "loss": dg.MetadataValue.md(loss_curve(histories)),
+            **{name: dg.MetadataValue.md(one) for name, one in drawn(comparison, curves).items()},
             "tests": preview(comparison.tests, rows=20),
+            "champion_tests": preview(comparison.champion_tests, rows=20),
+            "differences": preview(comparison.differences, rows=40),
             "costs": preview(comparison.costs, rows=20),
-            "not_evaluated": preview(comparison.missing, rows=20),
-            **({"mlflow_run": dg.MetadataValue.url(url)} if url else {}),
+            "pareto": preview(comparison.pareto, rows=40),
+            "confusion": preview(comparison.confusion, rows=60),
+            "differ_most": preview(comparison.contrasts, rows=10),
+            "not_evaluated": preview(comparison.missing, rows=40),
+            COMPARED: dg.MetadataValue.json(compared),
         },
     )
+
+
+def _links(url: str | None) -> dict[str, dg.MetadataValue]:
+    """Where MLflow shows the run, and the report in it: browsers open no path of this machine."""
+    if url is None:
+        return {}
+    return {
+        "mlflow_run": dg.MetadataValue.url(url),
+        "open_report": dg.MetadataValue.url(f"{url}/artifacts/{REPORT}"),
+    }
 
 
 def _record(
@@ -227,41 +265,6 @@ def _record(
         context.log.warning(f"not recorded in MLflow: {type(error).__name__}: {error}")
         return None
     return f"{get_settings().mlflow_ui}/#/experiments/{experiment}/runs/{run_id}"
-
-
-def _reports_on(baseline: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], list[str]]:
-    """Reports on the same questions as the baseline's, by job; and jobs with older questions."""
-    store = TableStore(get_settings().storage)
-    asked = set(baseline["dialogue_id"])
-    reports: dict[str, pl.DataFrame] = {}
-    outdated = []
-    for job in store.partitions("evaluation_report"):
-        if job not in REGISTRY.jobs:
-            continue
-        report = store.ref("evaluation_report", job).read()
-        if set(report["dialogue_id"]) == asked:
-            reports[job] = report
-        else:
-            outdated.append(job)
-    return reports, outdated
-
-
-def _costs(artefacts: dict[str, ArtefactRef]) -> list[dict]:
-    rows = []
-    for job, ref in artefacts.items():
-        answering = _answering_metrics(job, ref)
-        rows.append(cost_row(job, ref.manifest().metrics, answering))
-    return rows
-
-
-def _answering_metrics(job: str, adapter_ref: ArtefactRef) -> dict:
-    """Metrics of the newest predictions that were made with this adapter."""
-    folder = get_settings().storage / "artefacts" / "predictions"
-    for path in sorted(folder.glob("*/manifest.json"), key=lambda p: -p.stat().st_mtime):
-        manifest = read_manifest(path.parent, verify=False)
-        if manifest and manifest.inputs.get("adapter") == adapter_ref.fingerprint:
-            return manifest.metrics
-    return {}
 
 
 @dg.asset(group_name=GROUP, owners=OWNERS, kinds={"mlflow"}, code_version="1")

@@ -1,5 +1,6 @@
 """A comparison on disk: frames as parquet, everything as JSON, the report as one HTML file."""
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -8,11 +9,16 @@ from typing import Any
 
 import polars as pl
 
-from retail_assistant.evaluation.comparison import Comparison
-from retail_assistant.evaluation.report import render_html
-from retail_assistant.storage import write_atomically
+from retail_assistant.evaluation.answers import exported, spreadsheet_safe
+from retail_assistant.evaluation.comparison import TABLES, WHOLE, Comparison
+from retail_assistant.evaluation.curve_plots import training_curves
+from retail_assistant.evaluation.page import render_html
+from retail_assistant.storage import StorageError, write_atomically
 
-FRAMES = ("summary", "tests", "costs", "side_by_side", "missing", "outcomes")
+FRAMES = (*TABLES, *WHOLE)
+CURVES = "curves.parquet"
+SCHEMA_VERSION = 1
+"""Of the JSON report: higher where a field changes its meaning or goes; new fields may come."""
 REPORT = "report.html"
 JSON_REPORT = "comparison.json"
 COSTS = (
@@ -75,6 +81,7 @@ def cost_row(variant: str, training: Mapping[str, Any], answering: Mapping[str, 
         **{name: training.get(name) for name in COSTS},
         "answer_seconds": seconds,
         "questions_per_second": questions / seconds if seconds and questions else None,
+        "seconds_per_question": seconds / questions if seconds and questions else None,
     }
 
 
@@ -85,25 +92,46 @@ def write_comparison(
     folder.mkdir(parents=True, exist_ok=True)
     for name in FRAMES:
         getattr(comparison, name).write_parquet(folder / f"{name}.parquet")
-    write_atomically(folder / JSON_REPORT, json.dumps(comparison.to_json_dict(), indent=1))
-    curves = [
-        history.drop_nulls("loss").select("step", "loss", pl.lit(job).alias("job"))
-        for job, history in histories.items()
-        if "loss" in history.columns
-    ]
-    html = render_html(
-        comparison,
-        title="Retail assistant: model comparison",
-        loss_curves=pl.concat(curves) if curves else None,
-    )
+    curves = training_curves(histories)
+    curves.write_parquet(folder / CURVES)
+    document = {"schema_version": SCHEMA_VERSION, **comparison.to_json_dict()}
+    write_atomically(folder / JSON_REPORT, json.dumps(document, indent=1, allow_nan=False))
+    html = render_html(comparison, title="Retail assistant: model comparison", curves=curves)
     write_atomically(folder / REPORT, html)
     return folder / REPORT
 
 
+def export_answers(folder: Path, path: Path) -> int:
+    """Every answer of a written comparison, with its question, as one table; its rows.
+
+    A CSV is made so that spreadsheets take no text for a formula.
+
+    Raises:
+        ValueError: the file's kind is not known.
+        StorageError: the comparison was written before it kept its answers.
+    """
+    if path.suffix not in (".parquet", ".csv"):
+        raise ValueError(f"{path}: kind {path.suffix!r}; allowed: .parquet, .csv")
+    if not (folder / "answered.parquet").is_file():
+        raise StorageError(f"{folder} has no answers; materialize model_comparison again")
+    frame = exported(*(pl.read_parquet(folder / f"{name}.parquet") for name in WHOLE))
+    buffer = io.BytesIO()
+    if path.suffix == ".csv":
+        spreadsheet_safe(frame).write_csv(buffer)
+    else:
+        frame.write_parquet(buffer)
+    write_atomically(path, buffer.getvalue())
+    return frame.height
+
+
 def read_comparison(folder: Path) -> Comparison:
-    """The comparison that `write_comparison` left in a folder."""
-    frames = {name: pl.read_parquet(folder / f"{name}.parquet") for name in FRAMES}
+    """The comparison that `write_comparison` left in a folder; older ones lack newer frames."""
+    paths = {name: folder / f"{name}.parquet" for name in FRAMES}
+    frames = {name: pl.read_parquet(path) for name, path in paths.items() if path.is_file()}
     document = json.loads((folder / JSON_REPORT).read_text())
     return Comparison(
-        variants=tuple(document["variants"]), questions=document["questions"], **frames
+        variants=tuple(document["variants"]),
+        questions=document["questions"],
+        champion=document.get("champion"),
+        **frames,
     )

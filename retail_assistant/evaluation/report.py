@@ -1,9 +1,7 @@
-"""A comparison as a self-contained HTML page, as Markdown for the Dagster UI, and in a terminal."""
+"""A comparison in words: its headline, as Markdown for the Dagster UI, and in a terminal."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 from rich.console import Console
@@ -11,22 +9,17 @@ from rich.table import Table
 from rich.text import Text
 
 from retail_assistant.evaluation.comparison import Comparison
-from retail_assistant.evaluation.plots import (
-    SUBSET_LABELS,
-    comparison_plots,
-    ordered_variants,
-    variant_colours,
-)
+from retail_assistant.evaluation.figures import ordered_variants
+from retail_assistant.evaluation.pareto import COSTS
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
-_TEMPLATES = Path(__file__).parent / "templates"
 FOOTNOTES = (
     "Intervals: 95%, percentile bootstrap over products (all questions about a product are drawn"
     " together); Wilson's score interval where all answers of a set came out alike.",
     "Tests: exact McNemar on strict correctness, the same questions; p (Holm) is adjusted for the"
     " number of variants tested on the set.",
+    "Other metrics: paired bootstrap over products, p from the share of resampled differences on"
+    " either side of 0 (but no less than a sign test could give for as many products), p (Holm) as"
+    " above.",
     "Questions without an answer count as answered with nothing and stay in every denominator.",
     "reference_*_loose: the reference implementation's rule (the stated product name occurs in any"
     " training answer), which a constant answer can win. Shown only to compare published tables.",
@@ -51,62 +44,9 @@ KEY_METRICS: tuple[KeyMetric, ...] = (
     KeyMetric("Abstention precision", "abstention_precision", "all"),
     KeyMetric("Hallucinated products", "hallucinated_product_rate", "all", False),
     KeyMetric("Truncated", "truncated_rate", "all", False),
+    KeyMetric("SemScore, unseen", "sem_score", "unseen"),
+    KeyMetric("Truthfulness, unseen", "truthfulness", "unseen"),
 )
-
-
-def render_html(
-    comparison: Comparison,
-    *,
-    title: str,
-    loss_curves: pl.DataFrame | None = None,
-    footnotes: Sequence[str] = (),
-) -> str:
-    """One HTML file with tables, plots and answers that makes no request to anywhere.
-
-    plotly.js is inlined once; a content security policy refuses everything external. All text is
-    escaped: catalog and model text is untrusted. `loss_curves`: columns step, loss, job.
-    `footnotes` follow those about method.
-    """
-    from plotly.offline import get_plotlyjs
-
-    plots = comparison_plots(comparison, loss_curves)
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            title=title,
-            headline=headline(comparison),
-            comparison=comparison,
-            variants=ordered_variants(comparison),
-            colours=variant_colours(comparison),
-            key_metrics=_shown_metrics(comparison),
-            subset_labels=SUBSET_LABELS,
-            plots=plots,
-            figures={plot.id: json.loads(plot.figure.to_json()) for plot in plots},
-            summary_rows=comparison.summary.to_dicts(),
-            test_rows=comparison.tests.to_dicts(),
-            cost_columns=[name for name in comparison.costs.columns if name != "variant"],
-            cost_rows=comparison.costs.to_dicts(),
-            missing=missing(comparison),
-            questions=_questions(comparison),
-            footnotes=[*FOOTNOTES, *footnotes],
-            plotly_js=get_plotlyjs(),
-        )
-    )
-
-
-def _environment() -> "Environment":
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "p_value": p_value, "quantity": quantity}
-    return environment
 
 
 def headline(comparison: Comparison) -> str:
@@ -160,48 +100,64 @@ def p_value(p: float, *, sign: bool = False) -> str:
 
 
 def quantity(value: Any) -> str:
-    """A measured cost: thousands apart, one decimal below 1,000; an en dash where unknown."""
+    """A measured cost: thousands apart, three digits below 100; an en dash where unknown."""
     if value is None or isinstance(value, str | bool):
         return "\u2013" if value is None else str(value)
-    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:,.1f}"
+    if float(value).is_integer() or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _shown_metrics(comparison: Comparison) -> list[KeyMetric]:
-    measured = set(comparison.summary.select("metric", "subset").iter_rows())
+def shown_metrics(comparison: Comparison) -> list[KeyMetric]:
+    """The columns of the first table that were measured."""
+    known = comparison.summary.drop_nulls("value")
+    measured = set(known.select("metric", "subset").iter_rows())
     return [key for key in KEY_METRICS if (key.metric, key.subset) in measured]
-
-
-def _questions(comparison: Comparison) -> list[dict[str, Any]]:
-    """Side-by-side rows gathered by question, in rank order."""
-    gathered: dict[int, dict[str, Any]] = {}
-    order = {variant: i for i, variant in enumerate(ordered_variants(comparison))}
-    for row in comparison.side_by_side.sort("rank").iter_rows(named=True):
-        question = gathered.setdefault(row["rank"], {**row, "answers": []})
-        question["answers"].append(row)
-    for question in gathered.values():
-        question["answers"].sort(key=lambda row: order[row["variant"]])
-        question["right"] = sum(row["correct"] for row in question["answers"])
-    return list(gathered.values())
 
 
 def markdown_summary(comparison: Comparison) -> str:
     """Headline, key metrics and tests as Markdown (for Dagster metadata); all text is escaped."""
-    keys = _shown_metrics(comparison)
+    keys = shown_metrics(comparison)
     metrics = [
         [variant, *(_cell(comparison.metric(variant, key.metric, key.subset)) for key in keys)]
         for variant in ordered_variants(comparison)
     ]
     parts = [_markdown(headline(comparison))]
     parts += [_markdown_table(["Variant", *(key.label for key in keys)], metrics)]
-    if comparison.tests.height:
-        header = ["Variant", "Baseline", "Set", "Difference", "Only it right", "Only baseline"]
-        parts += [_markdown_table([*header, "p (Holm)"], map(_test_cells, _tests(comparison)))]
+    for against, tests in _tests(comparison).items():
+        header = [
+            "Variant",
+            against,
+            "Set",
+            "Difference",
+            "Only it right",
+            f"Only {against.lower()}",
+        ]
+        parts += [_markdown_table([*header, "p (Holm)"], map(_test_cells, tests))]
+    parts += [_markdown(line) for line in dominated(comparison)]
     parts += [_markdown(f"Missing: {line}.") for line in missing(comparison)]
     return "\n\n".join(parts)
 
 
-def _tests(comparison: Comparison) -> list[dict[str, Any]]:
-    return comparison.tests.sort("variant", "subset").to_dicts()
+def _tests(comparison: Comparison) -> dict[str, list[dict[str, Any]]]:
+    """Rows of the tests by what is tested against, where there are any."""
+    frames = {"Baseline": comparison.tests, "Champion": comparison.champion_tests}
+    return {
+        name: frame.sort("variant", "subset").to_dicts()
+        for name, frame in frames.items()
+        if frame.height
+    }
+
+
+def dominated(comparison: Comparison) -> list[str]:
+    """A sentence a cost: which variants another one beats for no more."""
+    rows = comparison.pareto.drop_nulls("dominated_by")
+    return [
+        f"Dominated in {COSTS[str(cost)]}: "
+        + ", ".join(f"{row['variant']} (by {row['dominated_by']})" for row in own.to_dicts())
+        + "."
+        for (cost,), own in rows.group_by("cost", maintain_order=True)
+    ]
 
 
 def _test_cells(test: Mapping[str, Any]) -> list[str]:
@@ -220,6 +176,8 @@ def _test_cells(test: Mapping[str, Any]) -> list[str]:
 def _cell(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return "\u2013"
+    if row["numerator"] is None:
+        return f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}] (of {row['denominator']})"
     interval = f"[{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
     return f"{percent(row['value'])} {interval} ({row['numerator']}/{row['denominator']})"
 
@@ -240,7 +198,7 @@ def _markdown(text: str) -> str:
 def print_report(comparison: Comparison, console: Console) -> None:
     """The headline, key metrics, tests and missing variants as tables in a terminal."""
     console.print(Text(headline(comparison), style="bold"))
-    keys = _shown_metrics(comparison)
+    keys = shown_metrics(comparison)
     metrics = [
         [
             key.label,
@@ -249,21 +207,29 @@ def print_report(comparison: Comparison, console: Console) -> None:
         for key in keys
     ]
     console.print(_table("Metrics (95% interval, counts)", ["", *_best(comparison)], metrics))
-    if comparison.tests.height:
-        header = ["Variant", "Baseline", "Set", "Difference", "Only it", "Only base", "p (Holm)"]
-        rows = [_test_cells(test) for test in _tests(comparison)]
-        console.print(_table("Paired tests on strict correctness", header, rows))
+    for against, tests in _tests(comparison).items():
+        title = f"Paired tests on strict correctness, against the {against.lower()}"
+        header = ["Variant", against, "Set", "Difference", "Only it", "Only that", "p (Holm)"]
+        console.print(_table(title, header, map(_test_cells, tests)))
     if comparison.costs.height:
+        header = [name.replace("_", " ") for name in comparison.costs.columns]
         costs = [[quantity(value) for value in row] for row in comparison.costs.rows()]
-        console.print(_table("Costs", comparison.costs.columns, costs))
+        console.print(_table("Costs", header, costs))
+    for line in dominated(comparison):
+        console.print(Text(line))
     for line in missing(comparison):
         console.print(Text(f"Missing: {line}.", style="yellow"))
 
 
 def missing(comparison: Comparison) -> list[str]:
     """What was asked for and could not be compared, a line a reason: most jobs may never be run."""
+    return [f"{', '.join(names)} ({reason})" for reason, names in missing_by_reason(comparison)]
+
+
+def missing_by_reason(comparison: Comparison) -> list[tuple[str, list[str]]]:
+    """Reasons, each with the variants that it keeps out of the comparison."""
     by_reason = comparison.missing.group_by("reason", maintain_order=True).agg("variant")
-    return [f"{', '.join(names)} ({reason})" for reason, names in by_reason.iter_rows()]
+    return list(by_reason.iter_rows())
 
 
 def _best(comparison: Comparison) -> list[str]:

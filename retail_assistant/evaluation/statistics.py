@@ -95,10 +95,17 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for their number by Holm's step-down method (Holm 1979), in order."""
-    from statsmodels.stats.multitest import multipletests
+    """p-values adjusted for their number by Holm's step-down method (Holm 1979), in order.
 
-    return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []
+    As `statsmodels.stats.multitest.multipletests`, which collects garbage at every call: a fifth of
+    a second each, and there is a family for each metric and set.
+    """
+    p = np.asarray(p_values, float)
+    order = np.argsort(p, kind="stable")
+    steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1.0)
+    adjusted = np.empty_like(p)
+    adjusted[order] = steps
+    return adjusted.tolist()
 
 
 def _ratio(counted: Numbers, of: Numbers, axis: int = -1) -> Numbers:

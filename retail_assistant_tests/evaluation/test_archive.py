@@ -7,19 +7,24 @@ from pathlib import Path
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from syrupy.assertion import SnapshotAssertion
 
+from retail_assistant.evaluation.answers import spreadsheet_safe
 from retail_assistant.evaluation.archive import (
     FRAMES,
     JSON_REPORT,
     REPORT,
+    SCHEMA_VERSION,
     cost_row,
+    export_answers,
     read_comparison,
     read_dialogues,
     read_frame,
     write_comparison,
 )
-from retail_assistant.evaluation.comparison import Comparison, compare
+from retail_assistant.evaluation.comparison import TABLES, Comparison, compare
 from retail_assistant.evaluation.metrics import score
+from retail_assistant.storage import StorageError
 
 Frames = Callable[..., pl.DataFrame]
 TRAINING = {
@@ -62,8 +67,52 @@ def test_a_comparison_comes_back_as_it_was(comparison: Comparison, tmp_path: Pat
 def test_the_json_report_is_the_comparison(comparison: Comparison, tmp_path: Path) -> None:
     write_comparison(comparison, tmp_path, {})
     document = json.loads((tmp_path / JSON_REPORT).read_text())
+    version = document.pop("schema_version")
+    assert version == SCHEMA_VERSION
     assert document == json.loads(json.dumps(comparison.to_json_dict()))
-    assert {"variants", "questions", *FRAMES} == set(document)
+    assert set(document) == {"variants", "questions", "champion", *TABLES}
+
+
+def test_the_json_reports_fields_are_as_they_were(
+    comparison: Comparison, snapshot: SnapshotAssertion
+) -> None:
+    fields = {name: dict(getattr(comparison, name).schema) for name in TABLES}
+    told = {
+        name: {column: str(kind) for column, kind in columns.items()}
+        for name, columns in fields.items()
+    }
+    assert {"schema_version": SCHEMA_VERSION, "tables": told} == snapshot
+
+
+def test_every_answer_is_exported(comparison: Comparison, tmp_path: Path) -> None:
+    write_comparison(comparison, tmp_path / "report", {})
+    for name in ("answers.parquet", "answers.csv"):
+        assert export_answers(tmp_path / "report", tmp_path / name) == 22
+    frame = pl.read_parquet(tmp_path / "answers.parquet")
+    assert set(frame["variant"]) == {"job-a", "base/grounded"}
+    assert frame["answer"].str.contains("<b>Linen</b>").sum() == 11
+    assert pl.read_csv(tmp_path / "answers.csv").height == 22
+    with pytest.raises(ValueError, match=r"allowed: \.parquet, \.csv"):
+        export_answers(tmp_path / "report", tmp_path / "answers.xlsx")
+
+
+def test_a_csv_holds_no_formulas() -> None:
+    risky = ["=1+1", "+1", "-1", "@a", "\t=1", " =1", "\r", "\uff1dA1"]
+    frame = pl.DataFrame({"text": [*risky, "a=1", None], "number": range(10)})
+    safe = spreadsheet_safe(frame)
+    assert safe["text"].to_list() == [*(f"'{text}" for text in risky), "a=1", None]
+    assert safe["number"].to_list() == list(range(10))
+
+
+def test_older_comparisons_are_read_and_have_no_answers(
+    comparison: Comparison, tmp_path: Path
+) -> None:
+    write_comparison(comparison, tmp_path, {})
+    for name in {*FRAMES} - {"summary", "tests", "costs", "side_by_side", "missing", "outcomes"}:
+        (tmp_path / f"{name}.parquet").unlink()
+    assert read_comparison(tmp_path).champion_tests.height == 0
+    with pytest.raises(StorageError, match="materialize model_comparison again"):
+        export_answers(tmp_path, tmp_path / "answers.csv")
 
 
 def test_writing_again_gives_the_same_bytes(comparison: Comparison, tmp_path: Path) -> None:
@@ -84,6 +133,7 @@ def test_costs_come_from_both_manifests() -> None:
     assert row["train_seconds"] == 12.5
     assert row["answer_seconds"] == 4.0
     assert row["questions_per_second"] == 5.0
+    assert row["seconds_per_question"] == 0.2
     assert "mlflow_run_id" not in row
 
 

@@ -60,9 +60,10 @@ def runs() -> list[Any]:
 def test_a_comparison_is_one_run_with_scores_and_report(
     storage: Path, comparison: Comparison
 ) -> None:
-    report = storage / "report.html"
+    report = storage / "compared" / "report.html"
     report.parent.mkdir(parents=True)
     report.write_text("<p>better</p>")
+    comparison.tests.write_parquet(report.with_name("tests.parquet"))
     told: list[tuple[str, str]] = []
 
     def body(run: Any) -> None:
@@ -81,7 +82,9 @@ def test_a_comparison_is_one_run_with_scores_and_report(
     assert strict is not None
     assert run.data.metrics["strict_accuracy/unseen/job-a"] == pytest.approx(strict["value"])
     assert "strict_accuracy/unseen/base-grounded" in run.data.metrics
-    assert (Path(run.info.artifact_uri.removeprefix("file://")) / "report.html").is_file()
+    files = Path(run.info.artifact_uri.removeprefix("file://"))
+    assert {"report.html", "tests.parquet"} <= {path.name for path in files.iterdir()}
+    assert run.data.metrics["p_holm_to_baseline/unseen/job-a"] <= 1
     assert list(Path.cwd().iterdir()) == []
     # The next Dagster run has a run of its own.
     assert materialize(body).success

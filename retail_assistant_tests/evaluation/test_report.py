@@ -8,14 +8,12 @@ import pytest
 from rich.console import Console
 
 from retail_assistant.evaluation.comparison import Comparison, compare
+from retail_assistant.evaluation.curve_plots import training_curves
+from retail_assistant.evaluation.figures import ordered_variants
 from retail_assistant.evaluation.metrics import score
-from retail_assistant.evaluation.plots import comparison_plots, ordered_variants
-from retail_assistant.evaluation.report import (
-    headline,
-    markdown_summary,
-    print_report,
-    render_html,
-)
+from retail_assistant.evaluation.page import render_html
+from retail_assistant.evaluation.plots import comparison_plots
+from retail_assistant.evaluation.report import headline, markdown_summary, print_report
 
 Frames = Callable[..., pl.DataFrame]
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> | [bold]*x*[/bold]"
@@ -31,13 +29,30 @@ def comparison(dialogues: pl.DataFrame, products: pl.DataFrame, predict: Frames)
     ]
     scored = score(dialogues, pl.concat(predictions), products)
     costs = pl.DataFrame({"variant": [HOSTILE_NAME], "train_tokens": [20_300], "note": [HOSTILE]})
-    return compare(scored, baseline="base/grounded", costs=costs, variants=["job-9"], resamples=100)
+    return compare(
+        scored,
+        baseline="base/grounded",
+        champion="job-2",
+        costs=costs,
+        variants=["job-9"],
+        reasons={"job-9": "never trained", "old <i>": "removed from the studies"},
+        models=pl.DataFrame(
+            {
+                "variant": [HOSTILE_NAME, "job-2"],
+                "study": ["sizes <i>"] * 2,
+                "data_fraction": [0.5, 1.0],
+            }
+        ),
+        resamples=100,
+    )
 
 
 @pytest.fixture(scope="module")
 def page(comparison: Comparison) -> str:
-    losses = pl.DataFrame({"step": [1, 2], "loss": [2.0, 1.0], "job": [HOSTILE_NAME] * 2})
-    return render_html(comparison, title="Comparison <1>", loss_curves=losses, footnotes=[HOSTILE])
+    losses = {"step": [1, 2, 2], "tokens": [9, 18, 18], "loss": [2.0, 1.0, None]}
+    history = pl.DataFrame({**losses, "eval_loss": [None, None, 1.5]})
+    curves = training_curves({HOSTILE_NAME: history})
+    return render_html(comparison, title="Comparison <1>", curves=curves, footnotes=[HOSTILE])
 
 
 class _Tags(HTMLParser):
@@ -54,10 +69,13 @@ def test_the_page_asks_nobody_for_anything(page: str) -> None:
     parser.feed(page)
     assert [attrs for tag, attrs in parser.tags if tag == "script" and attrs.get("src")] == []
     links = [attrs["href"] for tag, attrs in parser.tags if "href" in attrs]
-    assert links == ["data:,"]
+    assert [link for link in links if not str(link).startswith("#")] == ["data:,"]
     policies = [a["content"] for tag, a in parser.tags if "Content-Security-Policy" in a.values()]
     assert policies
     assert "default-src 'none'" in str(policies[0])
+    assert "script-src 'sha256-" in str(policies[0])
+    handlers = [name for _, attrs in parser.tags for name in attrs if name.startswith("on")]
+    assert handlers == []
     assert page.count("plotly.js v") <= 2
 
 
@@ -65,9 +83,10 @@ def test_untrusted_text_is_escaped(page: str) -> None:
     parser = _Tags()
     parser.feed(page)
     tags = [tag for tag, _ in parser.tags]
-    assert tags.count("script") == 3
+    assert tags.count("script") == 5  # figures, answers; plotly, plots, filters
     assert "img" not in tags
     assert "alert(1)</script>" not in page
+    assert "<i>" not in page.split("<script")[0]
     assert "&lt;img src=x" in page
 
 
@@ -77,8 +96,11 @@ def test_the_page_says_what_was_measured(page: str, comparison: Comparison) -> N
     assert "20,300" in page
     for plot in ("accuracy", "precision", "outcomes", "overview", "abstention", "hallucination"):
         assert f'id="plot-{plot}"' in page
-    assert 'id="plot-loss"' in page
-    assert 'id="plot-cost"' in page
+    for plot in ("loss-step", "loss-tokens", "data", "pareto-train_tokens"):
+        assert f'id="plot-{plot}"' in page
+    assert "removed from the studies: old &lt;i&gt;" in page
+    assert "never trained: job-9" in page
+    assert "Right or not, against the champion" in page
     assert re.search(r"4 of 5", page)
 
 
@@ -101,7 +123,7 @@ def test_markdown_is_escaped(comparison: Comparison) -> None:
     table = [line for line in text.splitlines() if line.startswith("|")]
     widths = {line.count("|") for line in table[:5]}
     assert len(widths) == 1
-    assert "job-9 (no predictions)" in text
+    assert "job-9 (never trained)" in text
 
 
 def test_the_terminal_shows_names_as_they_are(comparison: Comparison) -> None:
