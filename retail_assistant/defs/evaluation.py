@@ -1,4 +1,4 @@
-"""The evaluation stage: the same questions to every model, scored, compared, and one promoted."""
+"""The evaluation stage: the same questions to every model, scored and compared."""
 
 from pathlib import Path
 
@@ -15,14 +15,17 @@ from retail_assistant.defs.partitions import (
     task_of_job,
 )
 from retail_assistant.defs.resources import Launcher
-from retail_assistant.evaluation.archive import cost_row, read_comparison, write_comparison
+from retail_assistant.evaluation.archive import (
+    cost_row,
+    read_comparison,
+    write_answers,
+    write_comparison,
+)
 from retail_assistant.evaluation.baselines import BASELINE_OF_GROUNDING, BASELINES
 from retail_assistant.evaluation.comparison import Comparison, compare
 from retail_assistant.evaluation.comparison_run import record_comparison
 from retail_assistant.evaluation.metrics import score, summarize
 from retail_assistant.evaluation.pictures import accuracy_bars, loss_curve
-from retail_assistant.evaluation.promotion import PromotionPolicy, decide
-from retail_assistant.evaluation.registry import publish
 from retail_assistant.evaluation.report import headline, markdown_summary
 from retail_assistant.launch.spec import (
     ArtefactRef,
@@ -99,8 +102,21 @@ def predictions(
 ) -> dg.MaterializeResult[pl.DataFrame]:
     """The job's answers to the evaluation questions."""
     job = REGISTRY.evaluated_job(context.partition_key)
-    variant = {"name": job.name, "grounding": job.hyperparameters.grounding}
-    spec = LaunchSpec(
+    grounding = job.hyperparameters.grounding
+    spec = answering_spec(job.name, grounding, prompt_corpus, base_model, adapter)
+    return _predictions_result(launcher.launch(context, spec))
+
+
+def answering_spec(
+    job: str,
+    grounding: str,
+    prompt_corpus: TableRef,
+    base_model: ArtefactRef,
+    adapter: ArtefactRef,
+) -> LaunchSpec:
+    """An adapter's answers to the evaluation questions: the same for a job and for a champion."""
+    variant = {"name": job, "grounding": grounding}
+    return LaunchSpec(
         name="predictions",
         module="retail_assistant.evaluation.predict",
         config={"variants": [variant], "max_tokens": MAX_ANSWER_TOKENS},
@@ -117,7 +133,6 @@ def predictions(
         code_version="1",
         root=get_settings().storage,
     )
-    return _predictions_result(launcher.launch(context, spec))
 
 
 def _predictions_result(ref: ArtefactRef) -> dg.MaterializeResult[pl.DataFrame]:
@@ -159,7 +174,7 @@ def evaluation_report(
     ins={"prompt_corpus": dg.AssetIn(partition_mapping=assistant_corpus)},
     deps=[evaluation_report, adapter],
     required_resource_keys={COMPARISON_RUN},
-    code_version="1",
+    code_version="2",
 )
 def model_comparison(
     context: dg.AssetExecutionContext,
@@ -189,6 +204,7 @@ def model_comparison(
     parts = {job: frame_version(frame) for job, frame in reports.items()}
     identity = fingerprint({"reports": parts, "baseline": frame_version(scored[0])})
     folder = settings.storage / "artefacts" / "model_comparison" / identity
+    write_answers(pl.concat(scored), folder)
     report = write_comparison(comparison, folder, histories)
     context.log.info(headline(comparison))
     url = _record(context, comparison, report, artefacts)
@@ -262,35 +278,6 @@ def _answering_metrics(job: str, adapter_ref: ArtefactRef) -> dict:
         if manifest and manifest.inputs.get("adapter") == adapter_ref.fingerprint:
             return manifest.metrics
     return {}
-
-
-@dg.asset(group_name=GROUP, owners=OWNERS, kinds={"mlflow"}, code_version="1")
-def champion(
-    context: dg.AssetExecutionContext, model_comparison: ArtefactRef
-) -> dg.MaterializeResult[ArtefactRef]:
-    """The promoted model and why: it passed every rule of the promotion policy."""
-    policy = PromotionPolicy()
-    decision = decide(read_comparison(model_comparison.folder), policy)
-    if decision.promoted is None:
-        raise dg.Failure(
-            description=decision.reason,
-            metadata={"verdicts": dg.MetadataValue.json(decision.model_dump(mode="json"))},
-            allow_retries=False,
-        )
-    ref = read_artefact_ref(get_settings().storage, "adapter", decision.promoted)
-    job = REGISTRY.job(decision.promoted)
-    version = publish(decision, ref, job, get_settings())
-    context.log.info(f"champion: {decision.promoted}. {decision.reason}")
-    return dg.MaterializeResult(
-        value=ref,
-        data_version=dg.DataVersion(ref.fingerprint),
-        metadata={
-            "job": decision.promoted,
-            "why": decision.reason,
-            "registered_model": version,
-            "verdicts": dg.MetadataValue.json(decision.model_dump(mode="json")),
-        },
-    )
 
 
 @dg.asset_check(asset="evaluation_report", partitions_def=job_partitions)

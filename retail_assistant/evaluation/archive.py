@@ -1,5 +1,6 @@
 """A comparison on disk: frames as parquet, everything as JSON, the report as one HTML file."""
 
+import io
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -10,11 +11,12 @@ import polars as pl
 
 from retail_assistant.evaluation.comparison import Comparison
 from retail_assistant.evaluation.report import render_html
-from retail_assistant.storage import write_atomically
+from retail_assistant.storage import StorageError, write_atomically
 
 FRAMES = ("summary", "tests", "costs", "side_by_side", "missing", "outcomes")
 REPORT = "report.html"
 JSON_REPORT = "comparison.json"
+ANSWERS = "answers.parquet"
 COSTS = (
     "train_seconds",
     "train_tokens",
@@ -98,6 +100,26 @@ def write_comparison(
     )
     write_atomically(folder / REPORT, html)
     return folder / REPORT
+
+
+def write_answers(scored: pl.DataFrame, folder: Path) -> None:
+    """Keep the SCORED answers that a comparison is of: what is decided on it is decided on them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    scored.write_parquet(buffer)
+    write_atomically(folder / ANSWERS, buffer.getvalue())
+
+
+def read_answers(folder: Path) -> pl.DataFrame:
+    """The SCORED answers that a comparison is of.
+
+    Raises:
+        StorageError: it was made before they were kept.
+    """
+    path = folder / ANSWERS
+    if not path.is_file():
+        raise StorageError(f"{path} is missing; materialize model_comparison again")
+    return pl.read_parquet(path)
 
 
 def read_comparison(folder: Path) -> Comparison:

@@ -101,7 +101,7 @@ def compare(
     known = costs if costs is not None else pl.DataFrame(schema={"variant": pl.String})
     return Comparison(
         summary=summarize(scored, seed=seed, resamples=resamples),
-        tests=_tests(scored, pairs, seed, resamples),
+        tests=paired_tests(scored, pairs, seed=seed, resamples=resamples),
         costs=known.filter(pl.col("variant").is_in(present)).sort("variant"),
         side_by_side=_side_by_side(scored, side_by_side_questions),
         missing=_missing(present, variants or (), baseline),
@@ -137,9 +137,18 @@ def _outcomes(scored: pl.DataFrame) -> pl.DataFrame:
     return scored.group_by(keys).agg(pl.len().cast(pl.Int64).alias("questions")).sort(keys)
 
 
-def _tests(
-    scored: pl.DataFrame, pairs: Mapping[str, str], seed: int, resamples: int
+def paired_tests(
+    scored: pl.DataFrame,
+    pairs: Mapping[str, str],
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
 ) -> pl.DataFrame:
+    """TESTS: each variant of a SCORED frame against the one it is paired with, for each set.
+
+    Exact McNemar on the questions that both answered, p adjusted by Holm over the variants of a
+    set, and the difference with its 95% interval by a paired bootstrap over products.
+    """
     tested = scored.filter(_TESTED)
     rows = [
         row
