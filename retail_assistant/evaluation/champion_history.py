@@ -23,7 +23,7 @@ from retail_assistant.storage import StorageError, file_sha256
 Kind = Literal["promotion", "rollback", "adoption", "allowance"]
 
 
-class PromotionError(RuntimeError):
+class PromotionError(ValueError):
     """A champion that cannot be made, or unmade; the message says why and what to do."""
 
 
