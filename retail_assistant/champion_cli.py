@@ -38,6 +38,9 @@ def list_champions(as_json: Json = False) -> None:
         sys.stdout.write(json.dumps(events, indent=1) + "\n")
         return
     table = Table("", "no.", "at (UTC)", "event", "job", "registered", "unseen right", "by", "why")
+    for column in table.columns:
+        column.overflow = "fold"
+    table.columns[-1].ratio = 1
     for event in events:
         now = serves is not None and event["number"] == serves.event
         table.add_row(
