@@ -132,14 +132,14 @@ class Champions(ChampionHistory):
             PromotionError: no such adapter is barred, several are; or name or reason are missing.
         """
         with self._alone():
-            self._settled()
+            champion = self._settled()
             barred = self.barred()
             found = {
                 fingerprint: self.reign_of(fingerprint)
                 for fingerprint in barred
                 if fingerprint.startswith(adapter) or self.reign_of(fingerprint).job == adapter
             }
-            if len(found) != 1 or not adapter:
+            if champion is None or len(found) != 1 or not adapter:
                 known = ", ".join(f"{self.reign_of(one).job} ({one})" for one in barred) or "none"
                 raise PromotionError(
                     f"{'no' if not found else 'more than one'} barred adapter is meant by"
@@ -149,7 +149,7 @@ class Champions(ChampionHistory):
             given = {"kind": "allowance", "by": by, "reason": reason, "barred": None}
             event = checked(ChampionEvent, {**reign.model_dump(), **self._numbered(), **given})
             self._write(event)
-            self._tell(self.current())
+            self._tell(champion)
             return event
 
     # Below: with the lock held.
@@ -260,13 +260,11 @@ class Champions(ChampionHistory):
         self._keep(known)
         return version, ""
 
-    def _tell(self, champion: Champion | None) -> Champion | None:
+    def _tell(self, champion: Champion) -> Champion:
         """Tell MLflow who serves and who may not, then move the pointer; being away stops neither.
 
         Returns the champion with what the registry calls it now.
         """
-        if champion is None:
-            return None
         reign = self._reign(champion.event)
         version, why = self._version_of(reign)
         if version is not None:
