@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from retail_assistant import __version__
+from retail_assistant.champion_cli import champion_app
 from retail_assistant.corpus_cli import corpus_app
 from retail_assistant.jobs_cli import jobs_app
 from retail_assistant.launch.spec import LaunchError, read_artefact_ref
@@ -37,6 +38,7 @@ the dialogues are, and suggestions are not judged.
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 catalog_app = typer.Typer(no_args_is_help=True, help="Catalog files.")
 app.add_typer(catalog_app, name="catalog")
+app.add_typer(champion_app, name="champion")
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(jobs_app, name="jobs")
 # Piped into a file, tables need not squeeze into 80 columns.

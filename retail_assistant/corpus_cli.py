@@ -3,18 +3,16 @@
 A decision goes through the job `decide_corpus`, as in the UI, so that Dagster knows of it.
 """
 
-import io
 import sys
-import warnings
-from contextlib import redirect_stderr
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from retail_assistant.asset_job import run_asset_job
 from retail_assistant.corpus.approval import (
     ApprovalRecord,
     Verdict,
@@ -154,37 +152,9 @@ def _decide(verdict: Verdict, by: str, reason: str, version: str) -> None:
     target = record.target(version).sha256
     checked_decision(version=target, decision=verdict, by=by, reason=reason, at=datetime.now(UTC))
     before = len(record.decisions())
-    failure = _run_decision({"decision": verdict, "by": by, "reason": reason, "version": target})
+    config = {"decision": verdict, "by": by, "reason": reason, "version": target}
+    failure = run_asset_job("decide_corpus", "corpus_approval", config)
     # A run that rejects fails too: its check holds the prompts back.
     if len(record.decisions()) == before:
         raise StorageError(failure or "the decision was not recorded")
     console.print(record.standing(target).words, soft_wrap=True, highlight=False, markup=False)
-
-
-def _run_decision(config: dict[str, Any]) -> str | None:
-    """Run the job with Dagster's own instance; what failed, if anything did."""
-    from retail_assistant.workbench import prepare_instance
-
-    prepare_instance(get_settings())
-    import dagster as dg
-
-    from retail_assistant.definitions import defs
-    from retail_assistant.quickstart import failure_reason
-
-    for category in (dg.BetaWarning, dg.PreviewWarning):
-        warnings.simplefilter("ignore", category)
-    # The run's log is in the UI; here its outcome is told in one line.
-    with dg.DagsterInstance.get() as instance, redirect_stderr(io.StringIO()):
-        result = (
-            defs()
-            .resolve_job_def("decide_corpus")
-            .execute_in_process(
-                instance=instance,
-                raise_on_error=False,
-                run_config={
-                    "ops": {"corpus_approval": {"config": config}},
-                    "loggers": {"console": {}},
-                },
-            )
-        )
-    return None if result.success else failure_reason(result)

@@ -13,6 +13,7 @@ PACKAGE_FOLDER = Path(__file__).parent
 EMBEDDED_CATALOG = PACKAGE_FOLDER / "data" / "catalog.csv"
 SHIPPED_PROFILE = PACKAGE_FOLDER / "data" / "flipkart.yaml"
 SHIPPED_CORPUS_PROFILE = PACKAGE_FOLDER / "data" / "corpus.yaml"
+SHIPPED_PROMOTION_POLICY = PACKAGE_FOLDER / "data" / "promotion.yaml"
 SHIPPED_STUDIES = PACKAGE_FOLDER / "studies"
 
 
@@ -54,6 +55,11 @@ class Settings(BaseSettings):
     corpus_profile: Path = Field(
         default=SHIPPED_CORPUS_PROFILE,
         description="How the corpus is made (YAML): what is asked, generation, screens, rendering.",
+    )
+    promotion_policy: Path = Field(
+        default=SHIPPED_PROMOTION_POLICY,
+        description="What a model must show before it serves (YAML): limits, the gain over the"
+        " untouched model and the champion, drift.",
     )
     knowledge: Path | None = Field(
         default=None,
@@ -235,7 +241,7 @@ class Settings(BaseSettings):
             raise ValueError(f"{value} is not a folder; allowed: a folder of store knowledge")
         return value
 
-    @field_validator("catalog_profile", "corpus_profile")
+    @field_validator("catalog_profile", "corpus_profile", "promotion_policy")
     @classmethod
     def _profile_is_a_file(cls, value: Path) -> Path:
         if not value.is_file():

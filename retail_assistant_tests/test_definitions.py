@@ -42,6 +42,8 @@ JOBS = {
     "answer_baselines",
     "train_and_evaluate",
     "compare_and_promote",
+    "evaluate_champion",
+    "decide_champion",
 }
 
 

@@ -8,7 +8,7 @@ from retail_assistant.defs.partitions import job_partitions, task_partitions
 from retail_assistant.settings import get_settings
 
 OBSERVED = dg.AssetSelection.assets(
-    "raw_catalog", "catalog_profile", "store_knowledge", "base_model_source"
+    "raw_catalog", "catalog_profile", "store_knowledge", "base_model_source", "promotion_policy"
 )
 """What others have, and change."""
 
@@ -29,8 +29,8 @@ render_prompts = dg.define_asset_job(
 observe_catalog = dg.define_asset_job(
     "observe_catalog",
     OBSERVED,
-    description="Look whether the retailer's file, its profile, the store's knowledge or the base"
-    " model has changed.",
+    description="Look whether the retailer's file, its profile, the store's knowledge, the base"
+    " model or the promotion policy has changed.",
 )
 accept_catalog = dg.define_asset_job(
     "accept_catalog",
@@ -55,8 +55,11 @@ train_and_evaluate = dg.define_asset_job(
 )
 compare_and_promote = dg.define_asset_job(
     "compare_and_promote",
-    dg.AssetSelection.assets("model_comparison", "champion"),
-    description="All evaluated jobs side by side; the best one promoted.",
+    dg.AssetSelection.assets(
+        "model_comparison", "champion_predictions", "champion_report", "champion"
+    ),
+    description="All evaluated jobs side by side, and the champion's own answers; the best one"
+    " promoted.",
 )
 
 _SCHEDULE_STATUS = (

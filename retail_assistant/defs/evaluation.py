@@ -1,4 +1,4 @@
-"""The evaluation stage: the same questions to every model, scored, compared, and one promoted."""
+"""The evaluation stage: the same questions to every model, scored and compared."""
 
 from pathlib import Path
 
@@ -17,7 +17,12 @@ from retail_assistant.defs.partitions import (
 )
 from retail_assistant.defs.resources import Launcher
 from retail_assistant.evaluation.answers import with_levels
-from retail_assistant.evaluation.archive import REPORT, read_comparison, write_comparison
+from retail_assistant.evaluation.archive import (
+    REPORT,
+    read_comparison,
+    write_answers,
+    write_comparison,
+)
 from retail_assistant.evaluation.baselines import BASELINES
 from retail_assistant.evaluation.comparison import Comparison, compare
 from retail_assistant.evaluation.comparison_run import record_comparison
@@ -31,13 +36,10 @@ from retail_assistant.evaluation.evaluated import (
 )
 from retail_assistant.evaluation.metrics import score, summarize
 from retail_assistant.evaluation.pictures import accuracy_bars, drawn
-from retail_assistant.evaluation.promotion import PromotionPolicy, decide
-from retail_assistant.evaluation.registry import publish
 from retail_assistant.evaluation.report import headline, markdown_summary, missing
 from retail_assistant.launch.spec import (
     ArtefactRef,
     LaunchSpec,
-    read_artefact_ref,
 )
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import TableRef, fingerprint
@@ -108,8 +110,21 @@ def predictions(
 ) -> dg.MaterializeResult[pl.DataFrame]:
     """The job's answers to the evaluation questions."""
     job = REGISTRY.evaluated_job(context.partition_key)
-    variant = {"name": job.name, "grounding": job.hyperparameters.grounding}
-    spec = LaunchSpec(
+    grounding = job.hyperparameters.grounding
+    spec = answering_spec(job.name, grounding, prompt_corpus, base_model, adapter)
+    return _predictions_result(launcher.launch(context, spec))
+
+
+def answering_spec(
+    job: str,
+    grounding: str,
+    prompt_corpus: TableRef,
+    base_model: ArtefactRef,
+    adapter: ArtefactRef,
+) -> LaunchSpec:
+    """An adapter's answers to the evaluation questions: the same for a job and for a champion."""
+    variant = {"name": job, "grounding": grounding}
+    return LaunchSpec(
         name="predictions",
         module="retail_assistant.evaluation.predict",
         config={"variants": [variant], "max_tokens": MAX_ANSWER_TOKENS},
@@ -126,7 +141,6 @@ def predictions(
         code_version="1",
         root=get_settings().storage,
     )
-    return _predictions_result(launcher.launch(context, spec))
 
 
 def _predictions_result(ref: ArtefactRef) -> dg.MaterializeResult[pl.DataFrame]:
@@ -210,6 +224,7 @@ def model_comparison(
     )
     folder = settings.storage / "artefacts" / "model_comparison" / identity
     curves = histories(evaluated.adapters)
+    write_answers(scored, folder)
     report = write_comparison(comparison, folder, curves)
     context.log.info(headline(comparison))
     for line in missing(comparison):
@@ -265,35 +280,6 @@ def _record(
         context.log.warning(f"not recorded in MLflow: {type(error).__name__}: {error}")
         return None
     return f"{get_settings().mlflow_ui}/#/experiments/{experiment}/runs/{run_id}"
-
-
-@dg.asset(group_name=GROUP, owners=OWNERS, kinds={"mlflow"}, code_version="1")
-def champion(
-    context: dg.AssetExecutionContext, model_comparison: ArtefactRef
-) -> dg.MaterializeResult[ArtefactRef]:
-    """The promoted model and why: it passed every rule of the promotion policy."""
-    policy = PromotionPolicy()
-    decision = decide(read_comparison(model_comparison.folder), policy)
-    if decision.promoted is None:
-        raise dg.Failure(
-            description=decision.reason,
-            metadata={"verdicts": dg.MetadataValue.json(decision.model_dump(mode="json"))},
-            allow_retries=False,
-        )
-    ref = read_artefact_ref(get_settings().storage, "adapter", decision.promoted)
-    job = REGISTRY.job(decision.promoted)
-    version = publish(decision, ref, job, get_settings())
-    context.log.info(f"champion: {decision.promoted}. {decision.reason}")
-    return dg.MaterializeResult(
-        value=ref,
-        data_version=dg.DataVersion(ref.fingerprint),
-        metadata={
-            "job": decision.promoted,
-            "why": decision.reason,
-            "registered_model": version,
-            "verdicts": dg.MetadataValue.json(decision.model_dump(mode="json")),
-        },
-    )
 
 
 @dg.asset_check(asset="evaluation_report", partitions_def=job_partitions)

@@ -21,6 +21,7 @@ SCHEMA_VERSION = 1
 """Of the JSON report: higher where a field changes its meaning or goes; new fields may come."""
 REPORT = "report.html"
 JSON_REPORT = "comparison.json"
+ANSWERS = "answers.parquet"
 COSTS = (
     "train_seconds",
     "train_tokens",
@@ -122,6 +123,26 @@ def export_answers(folder: Path, path: Path) -> int:
         frame.write_parquet(buffer)
     write_atomically(path, buffer.getvalue())
     return frame.height
+
+
+def write_answers(scored: pl.DataFrame, folder: Path) -> None:
+    """Keep the SCORED answers that a comparison is of: what is decided on it is decided on them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    scored.write_parquet(buffer)
+    write_atomically(folder / ANSWERS, buffer.getvalue())
+
+
+def read_answers(folder: Path) -> pl.DataFrame:
+    """The SCORED answers that a comparison is of.
+
+    Raises:
+        StorageError: it was made before they were kept.
+    """
+    path = folder / ANSWERS
+    if not path.is_file():
+        raise StorageError(f"{path} is missing; materialize model_comparison again")
+    return pl.read_parquet(path)
 
 
 def read_comparison(folder: Path) -> Comparison:

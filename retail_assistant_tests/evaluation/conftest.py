@@ -1,6 +1,7 @@
 """A small catalog and questions about it, and a way to plant answers."""
 
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Iterator, Mapping
 
 import polars as pl
 import pytest
@@ -35,6 +36,18 @@ _CATEGORIES = {
     TOP: ("Women's Clothing", "Western Wear"),
     DRESS: ("Women's Clothing", "Western Wear"),
 }
+
+
+@pytest.fixture(scope="package", autouse=True)
+def imports_are_no_garbage() -> Iterator[None]:
+    """Statsmodels collects garbage at every call: what the imports made need not be searched."""
+    import scipy.stats
+    import statsmodels.stats.multitest  # noqa: F401
+
+    assert scipy.stats
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pytest
 
 from retail_assistant.definitions import defs
 from retail_assistant.evaluation.predict import evaluation_questions
+from retail_assistant.evaluation.promotion import LIMITS
 from retail_assistant.launch.spec import read_manifest
 from retail_assistant.storage import TableStore
 from retail_assistant_tests.integration.line import JOBS, TINY_STUDY, FinishedLine
@@ -25,8 +26,14 @@ PARTITIONS = {
 SEARCHES = {"hyperparameter_search", "trial_adapter", "search_report"}
 NEVER_MADE = {"champion", "product_images", "merged_model", *SEARCHES}
 """A model of random weights passes no rule of the promotion policy; the others are on demand."""
-OBSERVED = {"raw_catalog", "catalog_profile", "store_knowledge", "base_model_source"}
-MAY_BE_EMPTY = ("rejected_", "unwritten_", "catalog_changes")
+OBSERVED = {
+    "raw_catalog",
+    "catalog_profile",
+    "store_knowledge",
+    "base_model_source",
+    "promotion_policy",
+}
+MAY_BE_EMPTY = ("rejected_", "unwritten_", "catalog_changes", "champion_")
 NAMING_ATTRIBUTES = ("src", "href", "xlink:href", "srcset", "data", "action", "poster")
 STYLE_REFERENCE = re.compile(r"""(?:url\(|@import )["']?([^"')]+)""")
 FIRST_RUN_SECONDS = 600
@@ -38,9 +45,7 @@ def test_everything_succeeds_but_the_promotion_of_a_random_model(
 ) -> None:
     first = finished_line.first
     assert first.code == 1
-    assert "champion: nothing is promoted: tiny-closed-book: strict_accuracy on unseen" in (
-        first.words
-    )
+    assert "model_comparison: nothing is promoted: tiny-closed-book: " in first.words
     assert "Traceback" not in first.words
     with finished_line.instance() as instance:
         ended = [
@@ -75,7 +80,7 @@ def test_every_asset_is_materialized(finished_line: FinishedLine) -> None:
 def test_tables_show_their_rows_and_columns(finished_line: FinishedLine) -> None:
     store = TableStore(finished_line.storage)
     tables = sorted(path.name for path in store.root.iterdir())
-    assert len(tables) == 15
+    assert len(tables) == 17
     with finished_line.instance() as instance:
         for name in tables:
             for partition in store.partitions(name) or [None]:
@@ -87,7 +92,7 @@ def test_tables_show_their_rows_and_columns(finished_line: FinishedLine) -> None
                 assert frame.height > 0 or name.startswith(MAY_BE_EMPTY)
 
 
-def test_every_check_ran_and_passed(finished_line: FinishedLine) -> None:
+def test_every_check_ran_and_only_the_policys_limits_failed(finished_line: FinishedLine) -> None:
     checks = defs().resolve_asset_graph().asset_check_keys
     wanted = {key for key in checks if key.asset_key.to_user_string() not in NEVER_MADE}
     with finished_line.instance() as instance:
@@ -97,8 +102,10 @@ def test_every_check_ran_and_passed(finished_line: FinishedLine) -> None:
     events = [record.event_log_entry.dagster_event for record in records]
     evaluations = [event.asset_check_evaluation_data for event in events]
     assert {evaluation.asset_check_key for evaluation in evaluations} == wanted
-    failed = {str(e.asset_check_key) for e in evaluations if not e.passed}
-    assert not failed
+    failed = {evaluation.check_name for evaluation in evaluations if not evaluation.passed}
+    # A model of random weights is right by chance at most.
+    assert "min_strict_accuracy" in failed
+    assert failed <= set(LIMITS)
 
 
 def test_every_question_is_answered_by_every_variant(finished_line: FinishedLine) -> None:
