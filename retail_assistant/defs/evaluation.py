@@ -16,7 +16,7 @@ from retail_assistant.defs.partitions import (
 )
 from retail_assistant.defs.resources import Launcher
 from retail_assistant.evaluation.archive import cost_row, read_comparison, write_comparison
-from retail_assistant.evaluation.baselines import BASELINE_OF_GROUNDING, BASELINES
+from retail_assistant.evaluation.baselines import BASELINE_OF_GROUNDING, prompted_baselines
 from retail_assistant.evaluation.comparison import Comparison, compare
 from retail_assistant.evaluation.comparison_run import record_comparison
 from retail_assistant.evaluation.metrics import score, summarize
@@ -46,7 +46,7 @@ MAX_ANSWER_TOKENS = 96
     kinds={"vllm", "parquet"},
     ins={"prompt_corpus": dg.AssetIn(partition_mapping=assistant_corpus)},
     pool="inference",
-    code_version="1",
+    code_version="2",
 )
 def baseline_predictions(
     context: dg.AssetExecutionContext,
@@ -55,15 +55,19 @@ def baseline_predictions(
     assortment: TableRef,
     base_model: ArtefactRef,
 ) -> dg.MaterializeResult[pl.DataFrame]:
-    """The untouched model's answers, from memory and with records, and plain retrieval's."""
-    variants = [{"name": name, "grounding": grounding} for name, grounding in BASELINES.items()]
+    """What a job has to beat, on the same questions.
+
+    The untouched model from memory, with records, and with records and answered examples; plain
+    retrieval; and the most frequent training answer to everything.
+    """
     spec = LaunchSpec(
         name="baseline_predictions",
         module="retail_assistant.evaluation.predict",
         config={
-            "variants": variants,
+            "variants": prompted_baselines(),
             "max_tokens": MAX_ANSWER_TOKENS,
             "retrieval_only": True,
+            "constant": True,
         },
         inputs={
             "prompt_corpus": prompt_corpus.sha256,
@@ -75,7 +79,7 @@ def baseline_predictions(
             "assortment": assortment.path,
             "base_model": base_model.folder / "model",
         },
-        code_version="1",
+        code_version="2",
         root=get_settings().storage,
     )
     return _predictions_result(launcher.launch(context, spec))
@@ -88,7 +92,7 @@ def baseline_predictions(
     partitions_def=job_partitions,
     ins={"prompt_corpus": dg.AssetIn(partition_mapping=task_of_job)},
     pool="inference",
-    code_version="1",
+    code_version="2",
 )
 def predictions(
     context: dg.AssetExecutionContext,
@@ -114,7 +118,7 @@ def predictions(
             "base_model": base_model.folder / "model",
             "adapter": adapter.folder / "adapter",
         },
-        code_version="1",
+        code_version="2",
         root=get_settings().storage,
     )
     return _predictions_result(launcher.launch(context, spec))
@@ -136,7 +140,7 @@ def _predictions_result(ref: ArtefactRef) -> dg.MaterializeResult[pl.DataFrame]:
     kinds={"polars", "scipy"},
     partitions_def=job_partitions,
     ins={"prompt_corpus": dg.AssetIn(partition_mapping=task_of_job)},
-    code_version="1",
+    code_version="2",
 )
 def evaluation_report(
     prompt_corpus: pl.DataFrame, predictions: pl.DataFrame, assortment: pl.DataFrame
@@ -239,7 +243,7 @@ def _reports_on(baseline: pl.DataFrame) -> tuple[dict[str, pl.DataFrame], list[s
         if job not in REGISTRY.jobs:
             continue
         report = store.ref("evaluation_report", job).read()
-        if set(report["dialogue_id"]) == asked:
+        if set(report["dialogue_id"]) == asked and report.schema == baseline.schema:
             reports[job] = report
         else:
             outdated.append(job)
