@@ -8,6 +8,7 @@ import polars as pl
 from retail_assistant.defs.adapters import adapter
 from retail_assistant.defs.comparison_run import COMPARISON_RUN
 from retail_assistant.defs.io_managers import frame_version, preview, table_result
+from retail_assistant.defs.judging import judged_predictions
 from retail_assistant.defs.partitions import (
     REGISTRY,
     assistant_corpus,
@@ -17,13 +18,16 @@ from retail_assistant.defs.partitions import (
 from retail_assistant.defs.resources import Launcher
 from retail_assistant.evaluation.archive import cost_row, read_comparison, write_comparison
 from retail_assistant.evaluation.baselines import BASELINE_OF_GROUNDING, prompted_baselines
+from retail_assistant.evaluation.breakdowns import breakdowns, strict_beside_loose
 from retail_assistant.evaluation.comparison import Comparison, compare
 from retail_assistant.evaluation.comparison_run import record_comparison
+from retail_assistant.evaluation.errors import error_counts
 from retail_assistant.evaluation.metrics import score, summarize
 from retail_assistant.evaluation.pictures import accuracy_bars, loss_curve
 from retail_assistant.evaluation.promotion import PromotionPolicy, decide
 from retail_assistant.evaluation.registry import publish
 from retail_assistant.evaluation.report import headline, markdown_summary
+from retail_assistant.evaluation.semantic import EMBEDDING_MODEL
 from retail_assistant.launch.spec import (
     ArtefactRef,
     LaunchSpec,
@@ -143,16 +147,26 @@ def _predictions_result(ref: ArtefactRef) -> dg.MaterializeResult[pl.DataFrame]:
     code_version="2",
 )
 def evaluation_report(
-    prompt_corpus: pl.DataFrame, predictions: pl.DataFrame, assortment: pl.DataFrame
+    context: dg.AssetExecutionContext,
+    prompt_corpus: pl.DataFrame,
+    predictions: pl.DataFrame,
+    assortment: pl.DataFrame,
 ) -> dg.MaterializeResult[pl.DataFrame]:
     """Every answer judged, and the job's metrics with 95% intervals over products."""
-    scored = score(prompt_corpus, predictions, assortment)
-    summary = summarize(scored, seed=get_settings().seed)
+    seed = get_settings().seed
+    told, judge = judged_predictions(context, prompt_corpus, predictions, assortment)
+    scored = score(prompt_corpus, told, assortment)
+    summary = summarize(scored, seed=seed)
     return table_result(
         scored,
-        metrics=preview(summary, rows=60),
+        metrics=preview(summary, rows=80),
         outcomes=preview(scored["outcome"].value_counts(sort=True), rows=20),
+        errors=preview(error_counts(scored), rows=60),
+        breakdowns=preview(breakdowns(scored, seed=seed), rows=400),
+        strict_beside_loose=preview(strict_beside_loose(scored), rows=10),
         accuracy=dg.MetadataValue.md(accuracy_bars(summary)),
+        embedding_model=EMBEDDING_MODEL,
+        judge=dg.MetadataValue.json(judge),
     )
 
 
@@ -173,7 +187,8 @@ def model_comparison(
 ) -> dg.MaterializeResult[ArtefactRef]:
     """All evaluated jobs and the untouched model side by side: tables, tests, plots, answers."""
     settings = get_settings()
-    scored = [score(prompt_corpus, baseline_predictions, assortment)]
+    told, _ = judged_predictions(context, prompt_corpus, baseline_predictions, assortment)
+    scored = [score(prompt_corpus, told, assortment)]
     reports, outdated = _reports_on(scored[0])
     scored += reports.values()
     artefacts = {job: read_artefact_ref(settings.storage, "adapter", job) for job in reports}
