@@ -12,6 +12,7 @@ from retail_assistant.evaluation.power import power_table
 
 MixDimension = Literal["department", "category", "subcategory", "intent"]
 LEVELS: tuple[MixDimension, ...] = ("department", "category", "subcategory")
+TESTED_INTENTS = ("attribute", "unanswerable")
 NOT_STATED = "(not stated)"
 LEAST_EXPECTED = 5.0
 """Cells where less is expected are put together (Cochran 1954, Biometrics 10:417)."""
@@ -104,7 +105,9 @@ def audit(
     groups = pl.concat(_comparisons(asked, assortment, shoppers or ShopperMix()))
     parts = groups.partition_by("subset", "dimension", "against", maintain_order=True)
     tests = [_test(part) for part in parts if part["expected_share"].is_not_null().all()]
-    sets = asked.group_by("subset").agg(
+    # The paired test is over the questions that are right or wrong, not over overviews.
+    tested = asked.filter(pl.col("intent").is_in(TESTED_INTENTS))
+    sets = tested.group_by("subset").agg(
         pl.len().cast(pl.Int64).alias("questions"),
         pl.col("product_id").drop_nulls().n_unique().cast(pl.Int64).alias("products"),
     )

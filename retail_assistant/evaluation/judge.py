@@ -11,15 +11,18 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 from pydantic import ValidationError
 
+from retail_assistant.corpus.generate import RESPONSES
 from retail_assistant.corpus.generators.asking import Assignment, Progress, ask_all
 from retail_assistant.corpus.generators.kept import KeptResponses
 from retail_assistant.corpus.generators.model import GenerationError, Model, Reply
 from retail_assistant.corpus.generators.policy import GenerationPolicy, GeneratorChoice
+from retail_assistant.evaluation.agreement import agreement, read_sheet
 from retail_assistant.evaluation.rubric import (
     ORDERS,
     RUBRIC_VERSION,
@@ -150,6 +153,37 @@ def with_truthfulness(predictions: pl.DataFrame, judged: Judged) -> pl.DataFrame
     scores = judged.answers.select(*keys, "truthfulness")
     kept = predictions.drop("truthfulness", strict=False)
     return kept.join(scores, on=keys, how="left", maintain_order="left")
+
+
+def judge_with_settings(
+    dialogues: pl.DataFrame,
+    predictions: pl.DataFrame,
+    products: pl.DataFrame,
+    choice: GeneratorChoice,
+    *,
+    sheet: Path | None = None,
+    progress: Progress = lambda *_: None,
+) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Predictions with `truthfulness`, and the judge's `facts`; judgements are kept in the storage.
+
+    With a person's sheet (by default that of the settings) the facts hold the `agreement`.
+
+    Raises:
+        ObjectStoreError: judgements cannot be kept.
+        ValueError: the sheet cannot be used.
+    """
+    settings = get_settings()
+    sheet = sheet or settings.judge_sheet
+    human = read_sheet(sheet) if sheet is not None else None
+    store = ObjectStore(str(settings.storage / RESPONSES))
+    store.check()
+    judged = judge_answers(
+        dialogues, predictions, products, choice, store, seed=settings.seed, progress=progress
+    )
+    facts = judged.facts
+    if human is not None:
+        facts["agreement"] = agreement(judged.answers, human).model_dump()
+    return with_truthfulness(predictions, judged), facts
 
 
 def _open(choice: GeneratorChoice, policy: GenerationPolicy) -> Model:

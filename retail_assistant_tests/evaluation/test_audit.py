@@ -83,7 +83,8 @@ def test_what_shoppers_ask_is_compared_by_question() -> None:
 
 
 def test_every_set_gets_a_row_for_one_job_and_for_all() -> None:
-    rows = pl.concat([asked(men=30), asked("recall", men=10), asked("train", men=4)])
+    # Two questions a product, of which one is an overview and not tested.
+    rows = pl.concat([asked(men=30, questions=2), asked("recall", men=10), asked("train", men=4)])
     found = audit(rows, assortment(men=40), jobs=5)
     sets = found.power.select("subset", "comparisons", "questions").unique().sort(pl.all())
     assert sets.rows() == [
