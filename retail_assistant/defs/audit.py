@@ -3,16 +3,15 @@
 import dagster as dg
 import polars as pl
 
-from retail_assistant.defs.io_managers import preview, table_facts
+from retail_assistant.defs.io_managers import preview, table_result
 from retail_assistant.defs.partitions import REGISTRY, assistant_corpus
-from retail_assistant.evaluation.audit import LEVELS, ShopperMix, audit, verdict
+from retail_assistant.evaluation.audit import LEVELS, ShopperMix, audit, mix_tests, verdict
 from retail_assistant.evaluation.pictures import mix_bars, power_curves
 from retail_assistant.evaluation.power import DISCORDANT
 from retail_assistant.profiles import load_profile
 from retail_assistant.settings import get_settings
 from retail_assistant.training.jobs import EVALUATED_TASK
 
-CHECK = "questions_are_like_the_assortment"
 LEAST_P = 0.001
 """Below it a set's products are no draw from the assortment; several levels are looked at."""
 
@@ -22,18 +21,11 @@ LEAST_P = 0.001
     owners=["team:machine-learning"],
     kinds={"polars", "scipy"},
     ins={"prompt_corpus": dg.AssetIn(partition_mapping=assistant_corpus)},
-    check_specs=[
-        dg.AssetCheckSpec(
-            CHECK,
-            asset="evaluation_set_audit",
-            description="The products that are asked about could be a draw from the assortment.",
-        )
-    ],
     code_version="1",
 )
 def evaluation_set_audit(
     prompt_corpus: pl.DataFrame, assortment: pl.DataFrame
-) -> dg.MaterializeResult:
+) -> dg.MaterializeResult[pl.DataFrame]:
     """The questions' mix beside the assortment's (and the shoppers'), and what they can show."""
     settings = get_settings()
     shoppers = load_profile(settings.shopper_mix, ShopperMix) if settings.shopper_mix else None
@@ -41,7 +33,7 @@ def evaluation_set_audit(
     found = audit(prompt_corpus, assortment, jobs=jobs, shoppers=shoppers)
     asked = dict(found.power.select("subset", "questions").unique().sort("subset").iter_rows())
     bars = "\n\n".join(mix_bars(found.groups, "unseen", level) for level in LEVELS)
-    facts = table_facts(
+    return table_result(
         found.groups,
         verdict=verdict(found),
         mix=preview(found.tests, rows=40),
@@ -49,17 +41,17 @@ def evaluation_set_audit(
         power=preview(found.power, rows=40),
         power_plot=dg.MetadataValue.md(power_curves(asked, DISCORDANT)),
     )
-    least = _least_p(found.tests)
-    check = dg.AssetCheckResult(
-        check_name=CHECK,
+
+
+@dg.asset_check(asset=evaluation_set_audit)
+def questions_are_like_the_assortment(
+    evaluation_set_audit: pl.DataFrame,
+) -> dg.AssetCheckResult:
+    """The products that are asked about could be a draw from the assortment."""
+    tests = mix_tests(evaluation_set_audit).filter(pl.col("p").is_not_null(), against="assortment")
+    least = min(tests["p"].to_list(), default=1.0)
+    return dg.AssetCheckResult(
         passed=least >= LEAST_P,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"least_p": least, "allowed_from": LEAST_P},
     )
-    return dg.MaterializeResult(value=found.groups, check_results=[check], **facts)
-
-
-def _least_p(tests: pl.DataFrame) -> float:
-    """The smallest p of the comparisons with the assortment; 1 where nothing can be tested."""
-    tested = tests.filter(pl.col("p").is_not_null(), against="assortment")["p"].to_list()
-    return min(tested, default=1.0)

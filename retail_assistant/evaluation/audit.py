@@ -103,8 +103,6 @@ def audit(
         .join(levels, on="product_id", how="left")
     )
     groups = pl.concat(_comparisons(asked, assortment, shoppers or ShopperMix()))
-    parts = groups.partition_by("subset", "dimension", "against", maintain_order=True)
-    tests = [_test(part) for part in parts if part["expected_share"].is_not_null().all()]
     # The paired test is over the questions that are right or wrong, not over overviews.
     tested = asked.filter(pl.col("intent").is_in(TESTED_INTENTS))
     sets = tested.group_by("subset").agg(
@@ -113,9 +111,16 @@ def audit(
     )
     return Audit(
         groups=groups,
-        tests=pl.DataFrame(tests, schema=TESTS_SCHEMA, orient="row"),
+        tests=mix_tests(groups),
         power=power_table(sets.sort("subset"), comparisons=(1, max(1, jobs))),
     )
+
+
+def mix_tests(groups: pl.DataFrame) -> pl.DataFrame:
+    """Distance and test of each comparison in an audit's `groups`."""
+    parts = groups.partition_by("subset", "dimension", "against", maintain_order=True)
+    tests = [_test(part) for part in parts if part["expected_share"].is_not_null().all()]
+    return pl.DataFrame(tests, schema=TESTS_SCHEMA, orient="row")
 
 
 def _comparisons(

@@ -85,7 +85,7 @@ def power_curves(questions: Mapping[str, int], shares: Sequence[float]) -> str:
     figure, plot = axes()
     for number, (subset, count) in enumerate(questions.items()):
         for share, style in zip(shares, ("-", "--", ":"), strict=False):
-            differences = [share * step / 24 for step in range(25)]
+            differences = [share * (step / 24) for step in range(25)]
             power = [mcnemar_power(count, one, share) for one in differences]
             label = f"{subset}: {count} questions, {100 * share:.0f}% differ"
             points = [100 * one for one in differences]
