@@ -43,7 +43,7 @@ _MARKERS = re.compile(
 _UNDECODED = "\ufffd"
 _MAX_UNDECODED_SHARE = 0.05
 _MIN_REPEATS = 4
-_MIN_REPEATED_WORDS = 40
+_MIN_REPEATED_WORDS = 24
 _MAX_PERIOD = 40
 _READ_CHARACTERS = 20_000
 
@@ -53,7 +53,7 @@ def is_malformed(answer: str) -> bool:
 
     Empty (no letter, no digit); control tokens or template markers; more than one in twenty
     characters could not be decoded (U+FFFD or a lone surrogate); or it ends in one piece of text
-    again and again: at least four times and forty words. Read are the first 20,000 characters.
+    again and again: at least four times and 24 words. Read are the first 20,000 characters.
     """
     text = answer[:_READ_CHARACTERS]
     return (

@@ -167,13 +167,24 @@ def _judge_suggestions(
     hallucinated = bool(reading.unknown_products) and not refused
     if not facts.categorised and not refused:
         return Judgement("not_judged", refused, hallucinated)
-    if refused:
-        outcome: Outcome = "refused"
+    outcome: Outcome
+    if _suggests_for_another(reading):
+        # What goes with another product may fit the asked one by chance, as a constant answer's do.
+        outcome, valid = "wrong_product", 0
+    elif refused:
+        outcome = "refused"
     elif not suggested:
         outcome = "no_suggestion"
     else:
         outcome = "valid_suggestion" if valid == len(suggested) else "invalid_suggestion"
     return Judgement(outcome, refused, hallucinated, len(suggested), valid)
+
+
+def _suggests_for_another(reading: AnswerReading) -> bool:
+    """Whether a list of suggestions stands under the name of another product than the asked one."""
+    listed = any(product.listed for product in reading.products)
+    headed = any(not product.listed for product in reading.products)
+    return listed and headed and not reading.names_asked
 
 
 def _suggested(reading: AnswerReading, question: Question) -> list[StatedProduct | None]:

@@ -19,6 +19,7 @@ Frames = Callable[..., pl.DataFrame]
         "<start_of_turn>model\nCotton", "[INST] what? [/INST] Cotton", "Cotton</s>",
         "<record>\nname: Top\n</record>", "### Response:\nCotton", "\ufffd\ufffdtton",
         "The fabric is Cotton. " * 20, "cotton " * 60, "Product Name: A Shirt\n" * 30,
+        "The sleeve style of it is a classic" + ", classic" * 30 + ", classi",
     ],
 )  # fmt: skip
 def test_what_is_no_answer(answer: str) -> None:

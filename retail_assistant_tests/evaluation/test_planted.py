@@ -93,6 +93,17 @@ def test_a_constant_answer_wins_the_loose_rule_and_nothing_else(
     assert set(attribute_classes(others)) == {"wrong_product"}
 
 
+def test_one_products_suggestions_do_not_pass_for_all(
+    corpus: pl.DataFrame, asked: pl.DataFrame, assortment: pl.DataFrame
+) -> None:
+    for intent in ("alternative", "complement"):
+        one = corpus.filter(subset="train", intent=intent).sort("dialogue_id").row(0, named=True)
+        scored = score(corpus, planted(asked, "constant", one["answer"]), assortment)
+        others = scored.filter(pl.col("product_id") != one["product_id"], intent=intent)
+        assert others.height > 2
+        assert set(others["error_class"]) == {"wrong_product"}
+
+
 def test_a_constant_value_is_right_by_chance_only(
     corpus: pl.DataFrame, asked: pl.DataFrame, assortment: pl.DataFrame
 ) -> None:
