@@ -107,7 +107,10 @@ def audit(
     tested = asked.filter(pl.col("intent").is_in(TESTED_INTENTS))
     sets = tested.group_by("subset").agg(
         pl.len().cast(pl.Int64).alias("questions"),
-        pl.col("product_id").drop_nulls().n_unique().cast(pl.Int64).alias("products"),
+        # What does not exist stands alone.
+        (pl.col("product_id").drop_nulls().n_unique() + pl.col("product_id").null_count())
+        .cast(pl.Int64)
+        .alias("products"),
     )
     return Audit(
         groups=groups,

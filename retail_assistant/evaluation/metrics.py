@@ -327,10 +327,17 @@ def summarize(scored: pl.DataFrame, *, seed: int, resamples: int = RESAMPLES) ->
 def _metric_rows(
     scored: pl.DataFrame, metric: Metric, seed: int, resamples: int
 ) -> Iterator[dict[str, Any]]:
+    sums = cluster_sums(scored, metric)
+    for group in sums.partition_by("variant", "subset", maintain_order=True):
+        yield _summary_row(group, metric, seed, resamples)
+
+
+def cluster_sums(scored: pl.DataFrame, metric: Metric) -> pl.DataFrame:
+    """A metric's numerator and denominator by variant, subset and cluster, sorted."""
     number = pl.Int64 if metric.counts else pl.Float64
     frames = [scored] if metric.per_subset else []
     frames += [scored.with_columns(subset=pl.lit(ALL))] if metric.across else []
-    sums = (
+    return (
         pl.concat(frames)
         .group_by("variant", "subset", "cluster")
         .agg(
@@ -341,8 +348,6 @@ def _metric_rows(
         .filter("asked" if metric.per_subset else pl.lit(value=True))
         .sort("variant", "subset", "cluster")
     )
-    for group in sums.partition_by("variant", "subset", maintain_order=True):
-        yield _summary_row(group, metric, seed, resamples)
 
 
 def _summary_row(group: pl.DataFrame, metric: Metric, seed: int, resamples: int) -> dict[str, Any]:

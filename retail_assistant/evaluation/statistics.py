@@ -1,6 +1,7 @@
 """Intervals and paired tests for answers that come in clusters (several questions a product)."""
 
 import math
+import warnings
 import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -116,6 +117,43 @@ def paired_bootstrap_p(
     return min(1.0, 2 * (smaller + 1) / (resamples + 1))
 
 
+def ratio_difference(
+    first: tuple[Numbers, Numbers],
+    second: tuple[Numbers, Numbers],
+    *,
+    seed: int,
+    key: str = "",
+    resamples: int = RESAMPLES,
+) -> tuple[Estimate, float]:
+    """The difference of two ratios of sums on the same clusters, its 95% interval, and p.
+
+    Each side is (numerators, denominators), an entry a cluster; the denominators may differ, as
+    those of a precision do. Interval and p as in `difference_interval` and `paired_bootstrap_p`;
+    where all clusters differ alike the interval has no width, and with one cluster there is none (NaN).
+    Resamples in which a side has no denominator are left out.
+    """
+    from scipy.stats import DegenerateDataWarning
+
+    sides = [np.asarray(values, float) for values in (*first, *second)]
+    value = _difference_of_ratios(*sides)
+    asked = (sides[1] > 0) | (sides[3] > 0)
+    if np.isnan(value) or asked.sum() < 2:
+        return Estimate(float(value), math.nan, math.nan), 1.0
+    data = tuple(side[asked] for side in sides)
+    with warnings.catch_warnings():
+        # Resamples that are all alike: nothing that the interval does not say.
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        drawn = _resampled(
+            data, _difference_of_ratios, seed=seed, key=key, resamples=resamples
+        ).bootstrap_distribution
+    drawn = np.round(drawn[~np.isnan(drawn)], 12)
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(drawn, [tail, 100 - tail])
+    smaller = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    p = min(1.0, 2 * (smaller + 1) / (len(drawn) + 1))
+    return Estimate(float(value), float(low), float(high)), p
+
+
 def mcnemar_p(only_first: int, only_second: int) -> float:
     """Two-sided exact McNemar test on the discordant pairs (McNemar 1947, in its binomial form).
 
@@ -139,6 +177,13 @@ def _ratio(counted: Numbers, of: Numbers, axis: int = -1) -> Numbers:
     return np.asarray(counted.sum(axis=axis) / of.sum(axis=axis))
 
 
+def _difference_of_ratios(
+    first: Numbers, of_first: Numbers, second: Numbers, of_second: Numbers, axis: int = -1
+) -> Numbers:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(_ratio(first, of_first, axis) - _ratio(second, of_second, axis))
+
+
 def _percentiles(
     data: tuple[Numbers, Numbers],
     statistic: object,
@@ -154,7 +199,7 @@ def _percentiles(
 
 
 def _resampled(
-    data: tuple[Numbers, Numbers],
+    data: tuple[Numbers, ...],
     statistic: object,
     *,
     seed: int,
