@@ -129,8 +129,8 @@ def ratio_difference(
 
     Each side is (numerators, denominators), an entry a cluster; the denominators may differ, as
     those of a precision do. Interval and p as in `difference_interval` and `paired_bootstrap_p`;
-    where all clusters differ alike the interval has no width, and with one cluster there is none (NaN).
-    Resamples in which a side has no denominator are left out.
+    where all clusters differ alike the interval has no width, and with one cluster there is none
+    (NaN). Resamples in which a side has no denominator are left out.
     """
     from scipy.stats import DegenerateDataWarning
 
