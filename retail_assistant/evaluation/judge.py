@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from retail_assistant.corpus.generate import RESPONSES
 from retail_assistant.corpus.generators.asking import Assignment, Progress, ask_all
@@ -126,18 +126,7 @@ def judge_answers(
         for prompt in by_order.values()
         for repeat in range(repeats)
     }
-    kept = KeptResponses(
-        store,
-        {
-            "generator": "judge",
-            "model": choice.model_name,
-            "url": choice.url,
-            "sampling": policy.sampling,
-            "prompt_version": RUBRIC_VERSION,
-            "seed": seed,
-        },
-    )
-    open_judge = partial(_open, choice, policy)
+    open_judge, kept = partial(_open, choice, policy), _kept(store, choice, policy, seed)
     replies, problem = _ask(list(wanted.values()), open_judge, kept, policy, seed, progress)
     rows = [
         _judged_row(row, by_order, replies, repeats)
@@ -184,6 +173,21 @@ def judge_with_settings(
     if human is not None:
         facts["agreement"] = agreement(judged.answers, human).model_dump()
     return with_truthfulness(predictions, judged), facts
+
+
+def _kept(
+    store: ObjectStore, choice: GeneratorChoice, policy: GenerationPolicy, seed: int
+) -> KeptResponses:
+    """The judgements so far of one judge, asked in one way."""
+    identity: dict[str, JsonValue] = {
+        "generator": "judge",
+        "model": choice.model_name,
+        "url": choice.url,
+        "sampling": policy.sampling,
+        "prompt_version": RUBRIC_VERSION,
+        "seed": seed,
+    }
+    return KeptResponses(store, identity)
 
 
 def _open(choice: GeneratorChoice, policy: GenerationPolicy) -> Model:
