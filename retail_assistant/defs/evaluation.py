@@ -162,7 +162,7 @@ def evaluation_report(
         metrics=preview(summary, rows=80),
         outcomes=preview(scored["outcome"].value_counts(sort=True), rows=20),
         errors=preview(error_counts(scored), rows=60),
-        breakdowns=preview(breakdowns(scored, seed=seed), rows=400),
+        breakdowns=preview(breakdowns(scored, seed=seed), rows=1000),
         strict_beside_loose=preview(strict_beside_loose(scored), rows=10),
         accuracy=dg.MetadataValue.md(accuracy_bars(summary)),
         embedding_model=EMBEDDING_MODEL,
