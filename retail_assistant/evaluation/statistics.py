@@ -134,12 +134,12 @@ def ratio_difference(
     """
     from scipy.stats import DegenerateDataWarning
 
-    sides = [np.asarray(values, float) for values in (*first, *second)]
-    value = _difference_of_ratios(*sides)
-    asked = (sides[1] > 0) | (sides[3] > 0)
+    a, of_a, b, of_b = (np.asarray(values, float) for values in (*first, *second))
+    value = _difference_of_ratios(a, of_a, b, of_b)
+    asked = (of_a > 0) | (of_b > 0)
     if np.isnan(value) or asked.sum() < 2:
         return Estimate(float(value), math.nan, math.nan), 1.0
-    data = tuple(side[asked] for side in sides)
+    data = tuple(side[asked] for side in (a, of_a, b, of_b))
     with warnings.catch_warnings():
         # Resamples that are all alike: nothing that the interval does not say.
         warnings.simplefilter("ignore", DegenerateDataWarning)
