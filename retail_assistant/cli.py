@@ -29,7 +29,7 @@ answer (the gold answer), asked_attribute, gold_value, evidence (attributes, pro
 .csv); rows with subset=train serve the loose rule.
 
 --predictions, a row an answer: dialogue_id, variant (a model's name), answer, finish_reason (stop,
-length, none).
+length, none); optional: prompt_tokens, completion_tokens, sem_score, truthfulness.
 
 --products: the PRODUCTS table that answers are compared with (parquet); without it the facts in
 the dialogues are, and suggestions are not judged.
@@ -142,39 +142,42 @@ def evaluate(
     dialogues: Annotated[Path, typer.Option(exists=True, dir_okay=False)],
     predictions: Annotated[Path, typer.Option(exists=True, dir_okay=False)],
     products: Annotated[Path | None, typer.Option(exists=True, dir_okay=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+    by: Annotated[
+        str | None, typer.Option(help="Also by: intent, department, category or subcategory.")
+    ] = None,
+    sem_score: Annotated[
+        bool, typer.Option("--sem-score", help="Compute SemScore (loads MiniLM, some seconds).")
+    ] = False,
+    judge: Annotated[
+        bool, typer.Option("--judge", help="Ask the judge of RETAIL_JUDGE_URL; needs --products.")
+    ] = False,
+    judge_sheet: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="A person's judgements (CSV: dialogue_id, variant, truthfulness), to compare the"
+            " judge with; default: RETAIL_JUDGE_SHEET.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
 ) -> None:
     """Score a predictions file."""
-    from retail_assistant.evaluation.archive import read_dialogues, read_frame
-    from retail_assistant.evaluation.metrics import score, summarize
+    from retail_assistant.evaluation.file_evaluation import evaluate_files, print_evaluation
 
-    scored = score(
-        read_dialogues(dialogues),
-        read_frame(predictions),
-        read_frame(products) if products else None,
+    evaluation = evaluate_files(
+        dialogues,
+        predictions,
+        products,
+        by=by,
+        sem_score=sem_score,
+        judge=judge,
+        judge_sheet=judge_sheet,
     )
-    summary = summarize(scored, seed=get_settings().seed)
     if as_json:
-        document = {
-            "metrics": summary.to_dicts(),
-            "outcomes": scored.group_by("variant", "subset", "outcome")
-            .len("questions")
-            .sort("variant", "subset", "outcome")
-            .to_dicts(),
-        }
-        sys.stdout.write(json.dumps(document, indent=1) + "\n")
-        return
-    from rich.table import Table
-
-    table = Table("variant", "set", "metric", "value", "95% interval", "of")
-    for row in summary.drop_nulls("value").to_dicts():
-        interval = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
-        counted = f"{row['numerator']}/{row['denominator']}"
-        value = f"{row['value']:.3f}"
-        table.add_row(
-            escape(row["variant"]), row["subset"], row["metric"], value, interval, counted
-        )
-    console.print(table)
+        sys.stdout.write(json.dumps(evaluation.to_json_dict(), indent=1) + "\n")
+    else:
+        print_evaluation(evaluation, console)
 
 
 @app.command()

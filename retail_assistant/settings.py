@@ -156,6 +156,28 @@ class Settings(BaseSettings):
         ge=2,
         description="How many unseen products are asked about; `all` for no limit.",
     )
+    shopper_mix: Path | None = Field(
+        default=None,
+        description="What shoppers ask about (YAML: department, category, subcategory, intent,"
+        " each with shares by group); the evaluation sets are compared with it too.",
+    )
+    judge_url: str | None = Field(
+        default=None,
+        min_length=1,
+        description="An OpenAI-compatible endpoint whose model judges truthfulness, up to and"
+        " without /chat/completions (its key in RETAIL_JUDGE_API_KEY); default: no judge.",
+    )
+    judge_model: str | None = Field(
+        default=None,
+        min_length=1,
+        validate_default=True,
+        description="The judge's name at its endpoint; needed with RETAIL_JUDGE_URL.",
+    )
+    judge_sheet: Path | None = Field(
+        default=None,
+        description="A person's judgements (CSV: dialogue_id, variant, truthfulness 1 to 5), to"
+        " tell how far the judge agrees.",
+    )
     seed: int = Field(default=7, ge=0, description="Seed of splits, dialogues and intervals.")
     refresh: bool = Field(
         default=False,
@@ -182,6 +204,20 @@ class Settings(BaseSettings):
     def _kuberay_has_an_image(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None and info.data.get("launcher") == "kuberay":
             raise ValueError("allowed with RETAIL_LAUNCHER=kuberay: the name of an image")
+        return value
+
+    @field_validator("judge_model")
+    @classmethod
+    def _judge_has_a_name(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and info.data.get("judge_url") is not None:
+            raise ValueError("allowed with RETAIL_JUDGE_URL: the name of a model there")
+        return value
+
+    @field_validator("shopper_mix", "judge_sheet")
+    @classmethod
+    def _optional_file_is_there(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError(f"{value} is not a file; allowed: a file that can be read")
         return value
 
     @field_validator("kuberay_nodes", mode="before")

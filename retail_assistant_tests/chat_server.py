@@ -23,6 +23,8 @@ _VALUE = re.compile(r'says that it is "(.*)", copied exactly')
 _TOLD = re.compile(r'says no more than: "(.*)"')
 _NAMED = re.compile(r"^   - (.*): (.*)$", re.M)
 _DOCUMENT = re.compile(r"<document>\n(.*?)\n</document>", re.S)
+_JUDGED = re.compile(r"<answer>\n(.*?)\n?</answer>", re.S)
+_REFERENCE = re.compile(r"<reference_answer>\n(.*?)\n</reference_answer>", re.S)
 _OPENINGS = (
     "Please tell me about this",
     "Could you help me here",
@@ -45,12 +47,18 @@ def subject_of(prompt: str) -> str:
     called = _CALLED.search(prompt)
     if called is not None:
         return called[1]
+    judged = _JUDGED.search(prompt)
+    if judged is not None:
+        return f"answer: {judged[1]}"
     document = _DOCUMENT.search(prompt)
     return document[1].splitlines()[0] if document else prompt[:40]
 
 
 def obedient_answer(prompt: str) -> dict[str, Any]:
     """What a model that does exactly as the prompt says would write."""
+    judged, reference = _JUDGED.search(prompt), _REFERENCE.search(prompt)
+    if judged is not None and reference is not None:
+        return {"reason": "By their words.", "score": _likeness(judged[1], reference[1])}
     document = _DOCUMENT.search(prompt)
     if document is not None:
         sentences = [s.strip() for s in document[1].split(".") if s.strip()]
@@ -60,6 +68,12 @@ def obedient_answer(prompt: str) -> dict[str, Any]:
         return {"items": asked[:5]}
     called = subject_of(prompt)
     return {"items": [_item(called, int(m[1]), int(m[3]), m[2]) for m in _TASK.finditer(prompt)]}
+
+
+def _likeness(answer: str, reference: str) -> int:
+    """From 1 (no word in common) to 5 (the same words): what this server's judge goes by."""
+    said, wanted = (set(re.findall(r"\w+", text.casefold())) for text in (answer, reference))
+    return 1 + round(4 * len(said & wanted) / max(1, len(said | wanted)))
 
 
 def _item(called: str, number: int, count: int, task: str) -> dict[str, Any]:
@@ -84,6 +98,7 @@ class ChatServer:
         self.tokens: list[str] = []
         self.bodies: list[dict[str, Any]] = []
         self.keeps_bodies = True
+        self.written = obedient_answer
         self.most_at_once = 0
         self.url = ""
         self._now = 0
@@ -117,7 +132,7 @@ class ChatServer:
         if fault == "no chat":
             return web.Response(text="<html>try again later</html>")
         self.answers[subject] += 1
-        return web.json_response(_completion(prompt, fault))
+        return web.json_response(_completion(prompt, self.written(prompt), fault))
 
     def app(self) -> web.Application:
         """The server's application."""
@@ -158,8 +173,7 @@ def _http_error(request: web.Request, fault: str) -> web.Response:
     return web.json_response(error, status=int(status), headers=headers)
 
 
-def _completion(prompt: str, fault: str) -> dict[str, Any]:
-    written = obedient_answer(prompt)
+def _completion(prompt: str, written: dict[str, Any], fault: str) -> dict[str, Any]:
     text, finish, refusal = json.dumps(written), "stop", None
     if fault == "malformed":
         text = text[: len(text) // 2]
@@ -172,6 +186,8 @@ def _completion(prompt: str, fault: str) -> dict[str, Any]:
         text = json.dumps({"items": items})
     elif fault == "wrong answers":
         text = json.dumps({"items": [{**i, "answer": "It is nice."} for i in written["items"]]})
+    elif fault.startswith("score "):
+        text = json.dumps({**written, "score": int(fault.removeprefix("score "))})
     elif fault == "refusal":
         text, refusal = "", "I would rather not."
     elif fault == "filtered":

@@ -13,7 +13,8 @@ from retail_assistant import __version__
 from retail_assistant.cli import main
 from retail_assistant.evaluation.archive import write_comparison
 from retail_assistant.launch.spec import ArtefactRef, write_artefact_ref
-from retail_assistant.settings import Settings
+from retail_assistant.settings import Settings, get_settings
+from retail_assistant_tests.chat_server import ChatServer
 from retail_assistant_tests.evaluation.large import large_comparison
 
 COLUMNS_OF_THE_FLIPKART_SAMPLE = 15
@@ -172,6 +173,90 @@ def test_predictions_are_scored(cli: Cli, tmp_path: Path, kind: str) -> None:
     table = cli("evaluate", *arguments)
     assert table.code == 0
     assert "strict_accuracy" in table.out
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[str, ...]:
+    """Options that name a file of dialogues and one of predictions."""
+    DIALOGUES.write_parquet(tmp_path / "d.parquet")
+    PREDICTIONS.write_parquet(tmp_path / "p.parquet")
+    return (
+        "--dialogues", str(tmp_path / "d.parquet"), "--predictions", str(tmp_path / "p.parquet"),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def products(tmp_path: Path) -> Path:
+    """The catalog that the dialogues are about."""
+    rows = [
+        {
+            "product_id": row["product_id"],
+            "name": row["product_name"],
+            "department": "Clothing",
+            "category": "Men's Clothing" if row["product_id"] == "p1" else "Women's Clothing",
+            "subcategory": None,
+            "attributes": [{"name": "Fabric", "value": row["gold_value"]}],
+        }
+        for row in DIALOGUES.iter_rows(named=True)
+    ]
+    path = tmp_path / "products.parquet"
+    pl.DataFrame(rows, schema_overrides={"subcategory": pl.String}).write_parquet(path)
+    return path
+
+
+def test_errors_rules_and_groups_are_told(cli: Cli, files: tuple[str, ...], products: Path) -> None:
+    arguments = (*files, "--products", products, "--by", "category")
+    document = json.loads(cli("evaluate", *arguments, "--json").out)
+    assert [row["error_class"] for row in document["errors"]] == ["wrong_value"]
+    assert document["strict_beside_loose"][0]["strict_right"] == 1
+    accuracy = {
+        row["group"]: (row["numerator"], row["denominator"])
+        for row in document["groups"]
+        if row["metric"] == "strict_accuracy"
+    }
+    assert accuracy == {"Men's Clothing": (1, 1), "Women's Clothing": (0, 1)}
+    assert document["judge"] is None
+    table = cli("evaluate", *arguments)
+    assert table.code == 0
+    for words in ("wrong_value", "Error classes", "By group", "Men's Clothing", "loose"):
+        assert words in table.out
+    assert_refused(cli("evaluate", *files, "--by", "colour"), "--by colour", "subcategory")
+
+
+def test_a_judge_is_asked_and_compared_with_a_person(
+    cli: Cli,
+    files: tuple[str, ...],
+    products: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert_refused(cli("evaluate", *files, "--judge"), "RETAIL_JUDGE_URL")
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text("dialogue_id,variant,truthfulness\nq0,mine,5\nq1,mine,1\n")
+    monkeypatch.setenv("RETAIL_STORAGE_URI", str(tmp_path / "var"))
+    monkeypatch.setenv("RETAIL_JUDGE_MODEL", "strict")
+    with ChatServer().running() as server:
+        monkeypatch.setenv("RETAIL_JUDGE_URL", server.url)
+        get_settings.cache_clear()
+        assert_refused(cli("evaluate", *files, "--judge"), "--products")
+        arguments = (*files, "--products", products, "--judge", "--judge-sheet", sheet)
+        document = json.loads(cli("evaluate", *arguments, "--json").out)
+    (mean,) = [
+        row
+        for row in document["metrics"]
+        if (row["metric"], row["subset"]) == ("truthfulness", "unseen")
+    ]
+    assert (mean["denominator"], 1 < mean["value"] < 5) == (2, True)
+    assert document["judge"]["agreement"]["answers"] == 2
+    assert "strict at http" in document["judge"]["judge"]
+
+
+def test_numbers_that_are_none_are_refused(
+    cli: Cli, tmp_path: Path, files: tuple[str, ...]
+) -> None:
+    path = tmp_path / "p.csv"
+    PREDICTIONS.with_columns(sem_score=pl.lit("high")).write_csv(path)
+    assert_refused(cli("evaluate", *files[:2], "--predictions", path), "sem_score is no number")
 
 
 def test_files_that_cannot_be_scored_are_refused(cli: Cli, tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ def test_the_champion_descends_from_the_catalog_and_the_base_model(
         "hyperparameter_search",
         "trial_adapter",
         "search_report",
+        "evaluation_set_audit",
     }
     assert found == set(specs) - beside
 

@@ -119,6 +119,19 @@ def render_prompt(
     ]
 
 
+def render_few_shot(
+    prompt: Sequence[Message], examples: Sequence[tuple[Sequence[Message], Sequence[Message]]]
+) -> list[Message]:
+    """A rendered prompt with answered examples before its question, as earlier turns.
+
+    `examples` are pairs of a rendered prompt and its completion; of their prompts only the question
+    with its records is shown, for all have the same system message.
+    """
+    system, *asked = prompt
+    turns = [turn for given, answer in examples for turn in (*given[1:], *answer)]
+    return [system, *turns, *asked]
+
+
 def render_description_prompt(product: Record) -> list[Message]:
     """The messages that ask for a product's description: name, category and brand are given."""
     lines = _kind_lines(product, plain_text(product["name"], MAX_NAME_CHARACTERS))

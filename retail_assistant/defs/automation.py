@@ -44,8 +44,8 @@ fetch_images = dg.define_asset_job(
 )
 answer_baselines = dg.define_asset_job(
     "answer_baselines",
-    dg.AssetSelection.assets("baseline_predictions"),
-    description="The untouched model's answers.",
+    dg.AssetSelection.assets("evaluation_set_audit", "baseline_predictions"),
+    description="What the questions can show, and the answers that a job has to beat.",
 )
 train_and_evaluate = dg.define_asset_job(
     "train_and_evaluate",

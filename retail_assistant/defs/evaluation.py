@@ -9,6 +9,7 @@ from retail_assistant.defs.adapters import adapter
 from retail_assistant.defs.comparison_automation import COMPARE, COMPARED, comparable_versions
 from retail_assistant.defs.comparison_run import COMPARISON_RUN
 from retail_assistant.defs.io_managers import frame_version, preview, table_result
+from retail_assistant.defs.judging import judged_predictions
 from retail_assistant.defs.partitions import (
     REGISTRY,
     assistant_corpus,
@@ -23,9 +24,11 @@ from retail_assistant.evaluation.archive import (
     write_answers,
     write_comparison,
 )
-from retail_assistant.evaluation.baselines import BASELINES
+from retail_assistant.evaluation.baselines import prompted_baselines
+from retail_assistant.evaluation.breakdowns import breakdowns, strict_beside_loose
 from retail_assistant.evaluation.comparison import Comparison, compare
 from retail_assistant.evaluation.comparison_run import record_comparison
+from retail_assistant.evaluation.errors import error_counts
 from retail_assistant.evaluation.evaluated import (
     baselines_of,
     cost_rows,
@@ -37,6 +40,7 @@ from retail_assistant.evaluation.evaluated import (
 from retail_assistant.evaluation.metrics import score, summarize
 from retail_assistant.evaluation.pictures import accuracy_bars, drawn
 from retail_assistant.evaluation.report import headline, markdown_summary, missing
+from retail_assistant.evaluation.semantic import EMBEDDING_MODEL
 from retail_assistant.launch.spec import (
     ArtefactRef,
     LaunchSpec,
@@ -57,7 +61,7 @@ MAX_ANSWER_TOKENS = 96
     kinds={"vllm", "parquet"},
     ins={"prompt_corpus": dg.AssetIn(partition_mapping=assistant_corpus)},
     pool="inference",
-    code_version="1",
+    code_version="2",
 )
 def baseline_predictions(
     context: dg.AssetExecutionContext,
@@ -66,15 +70,19 @@ def baseline_predictions(
     assortment: TableRef,
     base_model: ArtefactRef,
 ) -> dg.MaterializeResult[pl.DataFrame]:
-    """The untouched model's answers, from memory and with records, and plain retrieval's."""
-    variants = [{"name": name, "grounding": grounding} for name, grounding in BASELINES.items()]
+    """What a job has to beat, on the same questions.
+
+    The untouched model from memory, with records, and with records and answered examples; plain
+    retrieval; and the most frequent training answer to everything.
+    """
     spec = LaunchSpec(
         name="baseline_predictions",
         module="retail_assistant.evaluation.predict",
         config={
-            "variants": variants,
+            "variants": prompted_baselines(),
             "max_tokens": MAX_ANSWER_TOKENS,
             "retrieval_only": True,
+            "constant": True,
         },
         inputs={
             "prompt_corpus": prompt_corpus.sha256,
@@ -86,7 +94,7 @@ def baseline_predictions(
             "assortment": assortment.path,
             "base_model": base_model.folder / "model",
         },
-        code_version="1",
+        code_version="2",
         root=get_settings().storage,
     )
     return _predictions_result(launcher.launch(context, spec))
@@ -99,7 +107,7 @@ def baseline_predictions(
     partitions_def=job_partitions,
     ins={"prompt_corpus": dg.AssetIn(partition_mapping=task_of_job)},
     pool="inference",
-    code_version="1",
+    code_version="2",
 )
 def predictions(
     context: dg.AssetExecutionContext,
@@ -138,7 +146,7 @@ def answering_spec(
             "base_model": base_model.folder / "model",
             "adapter": adapter.folder / "adapter",
         },
-        code_version="1",
+        code_version="2",
         root=get_settings().storage,
     )
 
@@ -159,19 +167,29 @@ def _predictions_result(ref: ArtefactRef) -> dg.MaterializeResult[pl.DataFrame]:
     kinds={"polars", "scipy"},
     partitions_def=job_partitions,
     ins={"prompt_corpus": dg.AssetIn(partition_mapping=task_of_job)},
-    code_version="1",
+    code_version="2",
 )
 def evaluation_report(
-    prompt_corpus: pl.DataFrame, predictions: pl.DataFrame, assortment: pl.DataFrame
+    context: dg.AssetExecutionContext,
+    prompt_corpus: pl.DataFrame,
+    predictions: pl.DataFrame,
+    assortment: pl.DataFrame,
 ) -> dg.MaterializeResult[pl.DataFrame]:
     """Every answer judged, and the job's metrics with 95% intervals over products."""
-    scored = score(prompt_corpus, predictions, assortment)
-    summary = summarize(scored, seed=get_settings().seed)
+    seed = get_settings().seed
+    told, judge = judged_predictions(context, prompt_corpus, predictions, assortment)
+    scored = score(prompt_corpus, told, assortment)
+    summary = summarize(scored, seed=seed)
     return table_result(
         scored,
-        metrics=preview(summary, rows=60),
+        metrics=preview(summary, rows=80),
         outcomes=preview(scored["outcome"].value_counts(sort=True), rows=20),
+        errors=preview(error_counts(scored), rows=60),
+        breakdowns=preview(breakdowns(scored, seed=seed), rows=1000),
+        strict_beside_loose=preview(strict_beside_loose(scored), rows=10),
         accuracy=dg.MetadataValue.md(accuracy_bars(summary)),
+        embedding_model=EMBEDDING_MODEL,
+        judge=dg.MetadataValue.json(judge),
     )
 
 
@@ -195,7 +213,8 @@ def model_comparison(
     settings = get_settings()
     compared = comparable_versions(context.instance)
     jobs = REGISTRY.of_task(EVALUATED_TASK)
-    baseline = score(prompt_corpus, baseline_predictions, assortment)
+    told, _ = judged_predictions(context, prompt_corpus, baseline_predictions, assortment)
+    baseline = score(prompt_corpus, told, assortment)
     evaluated = evaluated_jobs(settings.storage, jobs, set(baseline["dialogue_id"]))
     scored = pl.concat([baseline, *evaluated.reports.values()], how="diagonal_relaxed")
     comparison = compare(

@@ -33,12 +33,13 @@ COSTS = (
 )
 
 
-READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
+READERS: dict[str, Callable[[Path | io.BytesIO], pl.DataFrame]] = {
     ".parquet": pl.read_parquet,
     ".jsonl": pl.read_ndjson,
     # Ids are text: a guess would take a hash of digits only for a number.
     ".csv": partial(pl.read_csv, infer_schema=False),
 }
+TEXT_FILES = (".jsonl", ".csv")
 EVIDENCE = pl.Struct({"attributes": pl.List(pl.String), "product_ids": pl.List(pl.String)})
 EVIDENCE_EXAMPLE = '{"attributes": ["Fabric"], "product_ids": ["…"]}'
 
@@ -55,6 +56,30 @@ def read_frame(path: Path) -> pl.DataFrame:
     try:
         return reader(path)
     except (pl.exceptions.PolarsError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
+
+
+def read_predictions(path: Path) -> pl.DataFrame:
+    """Predictions from a file, whatever bytes a model wrote.
+
+    In a text file, bytes that are no UTF-8 become U+FFFD, so that one bad answer is one bad answer
+    and not a file that cannot be scored.
+
+    Raises:
+        ValueError: the file's kind is not known, or it cannot be read.
+    """
+    try:
+        return read_frame(path)
+    except ValueError:
+        if path.suffix not in TEXT_FILES:
+            raise
+        content = path.read_bytes()
+    mended = content.decode(errors="replace").encode()
+    if mended == content:
+        return read_frame(path)
+    try:
+        return READERS[path.suffix](io.BytesIO(mended))
+    except pl.exceptions.PolarsError as error:
         raise ValueError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
 
 

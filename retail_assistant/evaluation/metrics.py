@@ -14,11 +14,13 @@ from retail_assistant.corpus.reading.answers import (
     read_answer,
 )
 from retail_assistant.corpus.reading.text import normalise
+from retail_assistant.evaluation.errors import error_class, is_malformed
 from retail_assistant.evaluation.outcomes import FALSE_POSITIVES, RIGHT, judge
 from retail_assistant.evaluation.statistics import RESAMPLES, ratio_interval
 
 ALL = "all"
 PREDICTION_COLUMNS = ("dialogue_id", "variant", "answer", "finish_reason")
+OPTIONAL_COLUMNS = ("prompt_tokens", "completion_tokens", "sem_score", "truthfulness")
 QUESTION_COLUMNS = (
     "dialogue_id", "product_id", "product_name", "reference", "intent", "subset", "question",
     "answer", "asked_attribute", "gold_value", "evidence",
@@ -58,6 +60,13 @@ SCORED_SCHEMA = pl.Schema(
         "suggestions_valid": pl.Int64,
         "prompt_tokens": pl.Int64,
         "completion_tokens": pl.Int64,
+        "department": pl.String,
+        "category": pl.String,
+        "subcategory": pl.String,
+        "malformed": pl.Boolean,
+        "error_class": pl.String,
+        "sem_score": pl.Float64,
+        "truthfulness": pl.Float64,
     }
 )
 
@@ -86,6 +95,7 @@ def score(
     answers of the loose rule. `products` (PRODUCTS, the whole assortment) is what answers are
     compared with; without it the dialogues' own facts are, and suggestions are not judged. A
     question without a prediction counts as answered with "" and stays in every denominator.
+    `sem_score` and `truthfulness` are taken over from the predictions, null where they lack them.
     Raises ValueError for missing columns, repeated predictions and unknown dialogue ids.
     """
     _require_columns(dialogues, QUESTION_COLUMNS, "dialogues")
@@ -101,7 +111,8 @@ def score(
         _scored_row(row, facts, loose)
         for row in _answered(questions, predictions).iter_rows(named=True)
     ]
-    return pl.DataFrame(rows, schema=SCORED_SCHEMA, orient="row").sort("variant", "dialogue_id")
+    scored = pl.DataFrame(rows, schema=SCORED_SCHEMA, orient="row").with_columns(error_class())
+    return scored.sort("variant", "dialogue_id")
 
 
 def _require_columns(frame: pl.DataFrame, columns: tuple[str, ...], name: str) -> None:
@@ -139,13 +150,13 @@ def _refuse_unusable(questions: pl.DataFrame, predictions: pl.DataFrame) -> None
 
 def _answered(questions: pl.DataFrame, predictions: pl.DataFrame) -> pl.DataFrame:
     """Each question for each variant, beside its prediction or an empty answer."""
-    optional = [name for name in ("prompt_tokens", "completion_tokens") if name in predictions]
+    optional = [name for name in OPTIONAL_COLUMNS if name in predictions.columns]
     answers = predictions.select(
         "dialogue_id",
         "variant",
         pl.col("answer").alias("prediction"),
         "finish_reason",
-        *(pl.col(name).cast(pl.Int64) for name in optional),
+        *(pl.col(name).cast(SCORED_SCHEMA[name]) for name in optional),
         pl.lit(value=True).alias("predicted"),
     )
     return (
@@ -189,6 +200,7 @@ def _scored_row(row: dict[str, Any], facts: CatalogFacts, loose: _LooseRule) -> 
     judgement = judge(answer, reading, question, facts, expected)
     loose_stated, loose_match = loose.matches(reading)
     overview = judgement.overview
+    record = facts.products.get(question.product_id or "")
     return {
         **{name: row.get(name) for name in SCORED_SCHEMA if name in row},
         "cluster": question.product_id or row["dialogue_id"],
@@ -211,6 +223,10 @@ def _scored_row(row: dict[str, Any], facts: CatalogFacts, loose: _LooseRule) -> 
         "attributes_expected_right": overview.expected_right,
         "suggestions": judgement.suggestions,
         "suggestions_valid": judgement.valid_suggestions,
+        "department": record.department if record else None,
+        "category": record.category if record else None,
+        "subcategory": record.subcategory if record else None,
+        "malformed": is_malformed(answer),
     }
 
 
@@ -219,7 +235,8 @@ class Metric:
     """A ratio of sums: which rows it is over, and what each row adds above and below the line.
 
     `intent` is the intent of its rows, or "all". `across` metrics are also given for all sets
-    together; the others only for each set apart.
+    together; the others only for each set apart. `counts`: the numerator counts something; else it
+    is a mean of what lies within `bounds`, and has none.
     """
 
     name: str
@@ -229,6 +246,8 @@ class Metric:
     per_subset: bool = True
     across: bool = False
     rows: pl.Expr | None = None
+    bounds: tuple[float, float] = (0.0, 1.0)
+    counts: bool = True
 
     def keep(self) -> pl.Expr:
         """The scored rows that the metric is over."""
@@ -239,6 +258,7 @@ class Metric:
 _ONE = pl.col("dialogue_id").is_not_null()
 _CORRECT = pl.col("correct")
 _ANSWERABLE = pl.col("intent") != "unanswerable"
+_ANSWERED_ANYHOW = pl.col("outcome") == "answered_unanswerable"
 _NOTHING_SAID = pl.col("outcome").is_in(["refused", "no_details"])
 _STATED_RIGHT, _STATED = pl.col("attributes_right"), pl.col("attributes_stated")
 _EXPECTED, _EXPECTED_RIGHT = pl.col("attributes_expected"), pl.col("attributes_expected_right")
@@ -246,6 +266,15 @@ _OMITTED = _EXPECTED - _EXPECTED_RIGHT
 _JUDGED = pl.col("outcome") != "not_judged"
 _VALID = pl.col("suggestions_valid")
 _LOOSE = pl.col("loose_match")
+_UNSUPPORTED = pl.col("attributes_unsupported")
+_REFUSED_WRONGLY = pl.col("error_class").eq_missing("refused_wrongly")
+
+
+def _mean(column: str, bounds: tuple[float, float]) -> Metric:
+    """The mean of what was measured; an answer without a number is in neither sum."""
+    measured = pl.col(column).is_not_null()
+    return Metric(column, ALL, pl.col(column), measured, across=True, bounds=bounds, counts=False)
+
 
 METRICS: tuple[Metric, ...] = (
     Metric("strict_accuracy", "attribute", _CORRECT, _ONE),
@@ -257,6 +286,7 @@ METRICS: tuple[Metric, ...] = (
     # Micro F1 as 2 TP / (2 TP + FP + FN): a ratio of sums, so that it has an interval like others.
     Metric("attribute_f1", "overview", 2 * _STATED_RIGHT, _STATED_RIGHT + _STATED + _OMITTED),
     Metric("attribute_contradicted_rate", "overview", pl.col("attributes_contradicted"), _STATED),
+    Metric("attribute_invented_rate", "overview", _UNSUPPORTED, _STATED),
     Metric("attribute_omitted_rate", "overview", _OMITTED, _EXPECTED),
     # Silence is no valid suggestion: the first is over questions, the second over suggestions.
     Metric("alternatives_valid_rate", "alternative", _CORRECT, _ONE, rows=_JUDGED),
@@ -264,14 +294,18 @@ METRICS: tuple[Metric, ...] = (
     Metric("complements_valid_rate", "complement", _CORRECT, _ONE, rows=_JUDGED),
     Metric("complements_valid_share", "complement", _VALID, pl.col("suggestions")),
     Metric("abstention_recall", "unanswerable", _CORRECT, _ONE),
-    Metric("answered_unanswerable_rate", "unanswerable", ~_CORRECT, _ONE),
+    Metric("answered_unanswerable_rate", "unanswerable", _ANSWERED_ANYHOW, _ONE),
     Metric(
         "abstention_precision", ALL, ~_ANSWERABLE, _ONE,
         per_subset=False, across=True, rows=pl.col("abstained"),
     ),
     Metric("hallucinated_product_rate", ALL, pl.col("hallucinated"), _ONE, across=True),
     Metric("truncated_rate", ALL, pl.col("truncated"), _ONE, across=True),
+    Metric("malformed_rate", ALL, pl.col("malformed"), _ONE, across=True),
+    Metric("refused_wrongly_rate", ALL, _REFUSED_WRONGLY, _ONE, across=True, rows=_ANSWERABLE),
     Metric("unpredicted_rate", ALL, ~pl.col("predicted"), _ONE, across=True),
+    _mean("sem_score", (-1.0, 1.0)),
+    _mean("truthfulness", (1.0, 5.0)),
     Metric("reference_accuracy_loose", ALL, _LOOSE, _ONE, rows=_ANSWERABLE),
     Metric("reference_precision_loose", ALL, _LOOSE, pl.col("loose_stated"), rows=_ANSWERABLE),
 )  # fmt: skip
@@ -281,8 +315,8 @@ def summarize(scored: pl.DataFrame, *, seed: int, resamples: int = RESAMPLES) ->
     """Every metric of every variant and set, with numerator, denominator and 95% interval.
 
     Columns: variant, subset ("all": all sets together), intent ("all" or the one it is over),
-    metric, value, low, high, numerator, denominator, clusters (products counted). The value is
-    null where the denominator is 0. Intervals by cluster bootstrap over products, see
+    metric, value, low, high, numerator (null of a mean), denominator, clusters (products counted).
+    The value is null where the denominator is 0. Intervals by cluster bootstrap over products, see
     `statistics.ratio_interval`; the same scored frame and seed give the same frame.
     """
     rows = [row for metric in METRICS for row in _metric_rows(scored, metric, seed, resamples)]
@@ -293,21 +327,27 @@ def summarize(scored: pl.DataFrame, *, seed: int, resamples: int = RESAMPLES) ->
 def _metric_rows(
     scored: pl.DataFrame, metric: Metric, seed: int, resamples: int
 ) -> Iterator[dict[str, Any]]:
+    sums = cluster_sums(scored, metric)
+    for group in sums.partition_by("variant", "subset", maintain_order=True):
+        yield _summary_row(group, metric, seed, resamples)
+
+
+def cluster_sums(scored: pl.DataFrame, metric: Metric) -> pl.DataFrame:
+    """A metric's numerator and denominator by variant, subset and cluster, sorted."""
+    number = pl.Int64 if metric.counts else pl.Float64
     frames = [scored] if metric.per_subset else []
     frames += [scored.with_columns(subset=pl.lit(ALL))] if metric.across else []
-    sums = (
+    return (
         pl.concat(frames)
         .group_by("variant", "subset", "cluster")
         .agg(
-            metric.numerator.cast(pl.Int64).filter(metric.keep()).sum().alias("numerator"),
+            metric.numerator.cast(number).filter(metric.keep()).sum().alias("numerator"),
             metric.denominator.cast(pl.Int64).filter(metric.keep()).sum().alias("denominator"),
             metric.keep().any().alias("asked"),
         )
         .filter("asked" if metric.per_subset else pl.lit(value=True))
         .sort("variant", "subset", "cluster")
     )
-    for group in sums.partition_by("variant", "subset", maintain_order=True):
-        yield _summary_row(group, metric, seed, resamples)
 
 
 def _summary_row(group: pl.DataFrame, metric: Metric, seed: int, resamples: int) -> dict[str, Any]:
@@ -319,6 +359,7 @@ def _summary_row(group: pl.DataFrame, metric: Metric, seed: int, resamples: int)
         # The variant is no part of the key: all variants are resampled alike.
         key=f"{metric.name}/{subset}",
         resamples=resamples,
+        bounds=metric.bounds,
     )
     counted = group["denominator"].sum() > 0
     return {
@@ -329,7 +370,7 @@ def _summary_row(group: pl.DataFrame, metric: Metric, seed: int, resamples: int)
         "value": estimate.value if counted else None,
         "low": estimate.low if counted else None,
         "high": estimate.high if counted else None,
-        "numerator": group["numerator"].sum(),
+        "numerator": group["numerator"].sum() if metric.counts else None,
         "denominator": group["denominator"].sum(),
         "clusters": group.filter(pl.col("denominator") > 0).height,
     }

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from retail_assistant.catalog.garments import APART, WORN_WITH, shared_audiences
 from retail_assistant.corpus.reading.answers import (
     AnswerReading,
     CatalogFacts,
@@ -68,12 +69,18 @@ def judge(
         outcome = _attribute_outcome(reading, question, facts)
         return Judgement(outcome, reading.abstained, _hallucinates(reading, question))
     if question.intent == "unanswerable":
-        right = reading.abstained
-        outcome = "abstained_right" if right else "answered_unanswerable"
-        return Judgement(outcome, right, _hallucinates(reading, question))
+        outcome = _unanswerable_outcome(reading)
+        return Judgement(outcome, reading.abstained, _hallucinates(reading, question))
     if question.intent == "overview":
         return _judge_overview(answer, reading, question, facts, expected_attributes)
     return _judge_suggestions(reading, question, facts)
+
+
+def _unanswerable_outcome(reading: AnswerReading) -> Outcome:
+    """An empty answer declines nothing and claims nothing."""
+    if reading.empty:
+        return "no_details"
+    return "abstained_right" if reading.abstained else "answered_unanswerable"
 
 
 def _hallucinates(reading: AnswerReading, question: Question) -> bool:
@@ -160,13 +167,24 @@ def _judge_suggestions(
     hallucinated = bool(reading.unknown_products) and not refused
     if not facts.categorised and not refused:
         return Judgement("not_judged", refused, hallucinated)
-    if refused:
-        outcome: Outcome = "refused"
+    outcome: Outcome
+    if _suggests_for_another(reading):
+        # What goes with another product may fit the asked one by chance, as a constant answer's do.
+        outcome, valid = "wrong_product", 0
+    elif refused:
+        outcome = "refused"
     elif not suggested:
         outcome = "no_suggestion"
     else:
         outcome = "valid_suggestion" if valid == len(suggested) else "invalid_suggestion"
     return Judgement(outcome, refused, hallucinated, len(suggested), valid)
+
+
+def _suggests_for_another(reading: AnswerReading) -> bool:
+    """Whether a list of suggestions stands under the name of another product than the asked one."""
+    listed = any(product.listed for product in reading.products)
+    headed = any(not product.listed for product in reading.products)
+    return listed and headed and not reading.names_asked
 
 
 def _suggested(reading: AnswerReading, question: Question) -> list[StatedProduct | None]:
@@ -201,8 +219,17 @@ def _is_alternative(asked: ProductFacts, other: ProductFacts) -> bool:
 
 
 def _is_complement(asked: ProductFacts, other: ProductFacts) -> bool:
-    """Another subcategory for the same audience (category level)."""
+    """Another subcategory that is worn with the asked one's kind, for the same audience.
+
+    The category level of a catalog names the audience ("Men's Clothing"); what the records say of
+    it has to agree. Where no noun tells a kind, only what is worn apart is no complement.
+    """
     if asked.category is None or asked.subcategory is None or other.subcategory is None:
         return False
-    same_audience = (asked.department, asked.category) == (other.department, other.category)
-    return same_audience and asked.subcategory != other.subcategory
+    same_category = (asked.department, asked.category) == (other.department, other.category)
+    if not same_category or asked.subcategory == other.subcategory:
+        return False
+    if asked.kind in APART or other.kind in APART:
+        return False
+    compatible = not other.kind or other.kind in WORN_WITH.get(asked.kind, (other.kind,))
+    return compatible and other.audience in shared_audiences(asked.audience)

@@ -16,7 +16,9 @@ _LABELLED = re.compile(
 )
 _NAMING = frozenset({"product name", "name", "product", "item", "item code", "product id", "notes"})
 _NAMING_WORDS = 4
-_CATEGORY = frozenset({"category", "categories", "subcategory", "department", "product category"})
+_CATEGORY = frozenset(
+    {"category", "categories", "subcategory", "department", "product category", "product type"}
+)
 _PRICE = frozenset({"price", "retail price", "discounted price", "selling price", "mrp"})
 _TRUNCATED = ("...", "\u2026")
 _TELLING_PREFIX = 10
@@ -111,7 +113,11 @@ def _is_value(attribute: str, known: Sequence[str], value: str) -> bool:
 def _is_category(record: ProductFacts, value: str) -> bool:
     levels = {
         normalise(level)
-        for level in (record.department, record.category, record.subcategory)
+        for level in (
+            *(record.department, record.category, record.subcategory),
+            # "Western Wear" and "Top" are both what the product is.
+            *record.attributes.get("type", ()),
+        )
         if level
     }
     stated = {normalise(part) for part in re.split(r"\s*(?:>+|/)\s*", value)}

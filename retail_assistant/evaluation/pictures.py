@@ -1,6 +1,6 @@
 """Plots for the Dagster UI: PNG images inside markdown, no scripts and no requests."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -176,3 +176,38 @@ def data_curve(rows: pl.DataFrame) -> str:
 def _label(text: str) -> str:
     printable = "".join(letter if letter.isprintable() else " " for letter in text)
     return " ".join(printable.split())[:40]
+
+
+def mix_bars(groups: pl.DataFrame, subset: str, dimension: str, most: int = 20) -> str:
+    """Share of a set's products by group beside the assortment's, as markdown."""
+    rows = groups.filter(subset=subset, dimension=dimension, against="assortment").head(most)
+    figure, plot = axes(height=1.2 + 0.28 * max(1, rows.height), grid="x")
+    places = list(range(rows.height))
+    plot.barh([p - 0.2 for p in places], rows["expected_share"], 0.38, label="assortment")
+    plot.barh([p + 0.2 for p in places], rows["share"], 0.38, label=f"asked ({subset})")
+    plot.set_yticks(places, rows["group"].str.slice(0, 40).to_list(), fontsize=8)
+    for written in plot.get_yticklabels():
+        # Catalog text, drawn letter by letter: no formulas.
+        written.set_parse_math(False)
+    plot.invert_yaxis()
+    plot.set_xlabel(f"share of products by {dimension}")
+    plot.legend(frameon=False, fontsize=8)
+    return as_markdown(figure, f"{dimension} of asked products and of the assortment")
+
+
+def power_curves(questions: Mapping[str, int], shares: Sequence[float]) -> str:
+    """Power of the paired test by difference, a line a set and share of discordant questions."""
+    from retail_assistant.evaluation.power import POWER, mcnemar_power
+
+    figure, plot = axes()
+    for number, (subset, count) in enumerate(questions.items()):
+        for share, style in zip(shares, ("-", "--", ":"), strict=False):
+            differences = [share * (step / 24) for step in range(25)]
+            power = [mcnemar_power(count, one, share) for one in differences]
+            label = f"{subset}: {count} questions, {100 * share:.0f}% differ"
+            points = [100 * one for one in differences]
+            plot.plot(points, power, style, color=f"C{number}", label=label)
+    plot.axhline(POWER, color="grey", linewidth=0.8)
+    plot.set(xlabel="difference in accuracy, points", ylabel="power", ylim=(0, 1.02))
+    plot.legend(frameon=False, fontsize=7)
+    return as_markdown(figure, "power of the exact McNemar test")

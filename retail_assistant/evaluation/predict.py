@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict
 from retail_assistant.corpus.lengths import prompt_column
 from retail_assistant.corpus.prompts import prompt_style
 from retail_assistant.corpus.rendering import Message
-from retail_assistant.evaluation.baselines import retrieval_only
+from retail_assistant.evaluation.baselines import constant_answer, retrieval_only, with_examples
 from retail_assistant.evaluation.engine import Engine, open_engine
+from retail_assistant.evaluation.semantic import EMBEDDING_MODEL, with_sem_scores
 from retail_assistant.launch.workload import Workload, workload
 from retail_assistant.storage import TableRef, write_atomically
 
@@ -24,12 +25,13 @@ MAX_LENGTH = 2048
 
 
 class Variant(BaseModel):
-    """A model with a way to prompt it."""
+    """A model with a way to prompt it; `shots`: answered training questions in the prompt."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     grounding: str
+    shots: int = 0
 
 
 class PredictConfig(BaseModel):
@@ -40,6 +42,8 @@ class PredictConfig(BaseModel):
     variants: list[Variant]
     max_tokens: int
     retrieval_only: bool = False
+    constant: bool = False
+    sem_score: bool = True
 
 
 def evaluation_questions(corpus: pl.DataFrame) -> pl.DataFrame:
@@ -94,7 +98,8 @@ def _store(frame: pl.DataFrame, path: Path) -> None:
 def _run(work: Workload, config: PredictConfig) -> None:
     paths, versions = work.spec.paths, work.spec.inputs
     corpus = TableRef(path=paths["prompt_corpus"], sha256=versions["prompt_corpus"], rows=0)
-    questions = evaluation_questions(corpus.read())
+    rows = corpus.read()
+    questions = evaluation_questions(rows)
     frames: list[pl.DataFrame] = []
     started = time.monotonic()
     with open_engine(
@@ -108,13 +113,25 @@ def _run(work: Workload, config: PredictConfig) -> None:
         work.metrics["engine_start_seconds"] = round(time.monotonic() - started, 1)
         for variant in config.variants:
             began = time.monotonic()
-            frames.append(answer_variant(work, engine, questions, variant, config.max_tokens))
+            shown = questions
+            if variant.shots:
+                longest = MAX_LENGTH - config.max_tokens
+                shown = with_examples(questions, rows, variant.grounding, variant.shots, longest)
+            frames.append(answer_variant(work, engine, shown, variant, config.max_tokens))
             work.metrics[f"seconds {variant.name}"] = round(time.monotonic() - began, 1)
     if config.retrieval_only:
         catalog = TableRef(path=paths["assortment"], sha256=versions["assortment"], rows=0)
         frames.append(retrieval_only(questions, catalog.read()))
+    if config.constant:
+        frames.append(constant_answer(questions, rows))
+    answers = pl.concat(frames).sort("variant", "dialogue_id")
+    if config.sem_score:
+        began = time.monotonic()
+        answers = with_sem_scores(answers, questions)
+        work.metrics["seconds sem_score"] = round(time.monotonic() - began, 1)
+        work.metrics["embedding_model"] = EMBEDDING_MODEL
     path = work.folder / "predictions.parquet"
-    pl.concat(frames).sort("variant", "dialogue_id").write_parquet(path)
+    answers.write_parquet(path)
     work.output("predictions", path)
     work.metrics["questions"] = questions.height
 

@@ -1,9 +1,10 @@
 """Intervals and paired tests for answers that come in clusters (several questions a product)."""
 
 import math
+import warnings
 import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ def ratio_interval(
     seed: int,
     key: str = "",
     resamples: int = RESAMPLES,
+    bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Estimate:
     """sum(numerators) / sum(denominators) with a 95% interval; one entry a cluster.
 
@@ -41,8 +43,10 @@ def ratio_interval(
     1997, section 3.8), by `scipy.stats.bootstrap` with paired resampling. Clusters with a
     denominator of 0 carry no information and are left out. With a single cluster, or where every
     resample gives the same ratio (all right, all wrong), a bootstrap interval would have no width:
-    the Wilson score interval (Wilson 1927) with the clusters as trials stands in. `key` names the
-    quantity, so that its draws depend on no other quantity.
+    the Wilson score interval (Wilson 1927) with the clusters as trials stands in, on the scale of
+    `bounds`, the least and the largest that the ratio can be: for what is no share it is wider than
+    need be, as nothing between the bounds varies more than a share does. `key` names the quantity,
+    so that its draws depend on no other quantity.
     """
     counted, of = np.asarray(numerators, float), np.asarray(denominators, float)
     counted, of = counted[of > 0], of[of > 0]
@@ -50,7 +54,7 @@ def ratio_interval(
         return _NOTHING
     value = float(counted.sum() / of.sum())
     if len(of) == 1 or np.ptp(counted / of) == 0:
-        return Estimate(value, *_wilson(value, len(of)))
+        return Estimate(value, *_scaled_wilson(value, len(of), bounds))
     low, high = _percentiles((counted, of), _ratio, seed=seed, key=key, resamples=resamples)
     return Estimate(value, low, high)
 
@@ -63,12 +67,14 @@ def difference_interval(
     seed: int,
     key: str = "",
     resamples: int = RESAMPLES,
+    bounds: tuple[float, float] = (0.0, 1.0),
 ) -> Estimate:
     """(sum(first) - sum(second)) / sum(denominators) on the same clusters, with a 95% interval.
 
     The paired form of `ratio_interval`: a cluster's questions are drawn together for both sides.
     Where it would have no width, Newcombe's hybrid score interval (Newcombe 1998, method 10 for
-    unpaired proportions, which is the wider one here) with the clusters as trials stands in.
+    unpaired proportions, which is the wider one here) with the clusters as trials stands in, on the
+    scale of `bounds`.
     """
     a, b, of = (np.asarray(values, float) for values in (first, second, denominators))
     a, b, of = a[of > 0], b[of > 0], of[of > 0]
@@ -77,9 +83,75 @@ def difference_interval(
     value = float((a.sum() - b.sum()) / of.sum())
     if len(of) == 1 or np.ptp((a - b) / of) == 0:
         shares = float(a.sum() / of.sum()), float(b.sum() / of.sum())
-        return Estimate(value, *_newcombe(*shares, len(of)))
+        return Estimate(value, *_scaled_newcombe(*shares, len(of), bounds))
     low, high = _percentiles((a - b, of), _ratio, seed=seed, key=key, resamples=resamples)
     return Estimate(value, low, high)
+
+
+def paired_bootstrap_p(
+    first: Sequence[float] | Numbers,
+    second: Sequence[float] | Numbers,
+    denominators: Sequence[float] | Numbers,
+    *,
+    seed: int,
+    key: str = "",
+    resamples: int = RESAMPLES,
+) -> float:
+    """Two-sided p of no difference, by the same resamples as `difference_interval`.
+
+    The significance level that a percentile interval just reaches: twice the smaller share of
+    resampled differences on either side of 0 (Efron & Tibshirani 1993, sections 15.4 and 16.4),
+    with the observed one counted among them (Davison & Hinkley 1997, section 4.2), so it is never
+    below 2 / (resamples + 1). 1.0 where nothing differs, and where one cluster alone tells nothing.
+    """
+    a, b, of = (np.asarray(values, float) for values in (first, second, denominators))
+    difference, of = (a - b)[of > 0], of[of > 0]
+    if len(of) < 2 or not difference.any():
+        return 1.0
+    drawn = _resampled(
+        (difference, of), _ratio, seed=seed, key=key, resamples=resamples
+    ).bootstrap_distribution
+    # Rounded: sums in another order differ in their last digit, and 0 lies on both sides.
+    drawn = np.round(drawn, 12)
+    smaller = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    return min(1.0, 2 * (smaller + 1) / (resamples + 1))
+
+
+def ratio_difference(
+    first: tuple[Numbers, Numbers],
+    second: tuple[Numbers, Numbers],
+    *,
+    seed: int,
+    key: str = "",
+    resamples: int = RESAMPLES,
+) -> tuple[Estimate, float]:
+    """The difference of two ratios of sums on the same clusters, its 95% interval, and p.
+
+    Each side is (numerators, denominators), an entry a cluster; the denominators may differ, as
+    those of a precision do. Interval and p as in `difference_interval` and `paired_bootstrap_p`;
+    where all clusters differ alike the interval has no width, and with one cluster there is none
+    (NaN). Resamples in which a side has no denominator are left out.
+    """
+    from scipy.stats import DegenerateDataWarning
+
+    a, of_a, b, of_b = (np.asarray(values, float) for values in (*first, *second))
+    value = _difference_of_ratios(a, of_a, b, of_b)
+    asked = (of_a > 0) | (of_b > 0)
+    if np.isnan(value) or asked.sum() < 2:
+        return Estimate(float(value), math.nan, math.nan), 1.0
+    data = tuple(side[asked] for side in (a, of_a, b, of_b))
+    with warnings.catch_warnings():
+        # Resamples that are all alike: nothing that the interval does not say.
+        warnings.simplefilter("ignore", DegenerateDataWarning)
+        drawn = _resampled(
+            data, _difference_of_ratios, seed=seed, key=key, resamples=resamples
+        ).bootstrap_distribution
+    drawn = np.round(drawn[~np.isnan(drawn)], 12)
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(drawn, [tail, 100 - tail])
+    smaller = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    p = min(1.0, 2 * (smaller + 1) / (len(drawn) + 1))
+    return Estimate(float(value), float(low), float(high)), p
 
 
 def mcnemar_p(only_first: int, only_second: int) -> float:
@@ -112,6 +184,13 @@ def _ratio(counted: Numbers, of: Numbers, axis: int = -1) -> Numbers:
     return np.asarray(counted.sum(axis=axis) / of.sum(axis=axis))
 
 
+def _difference_of_ratios(
+    first: Numbers, of_first: Numbers, second: Numbers, of_second: Numbers, axis: int = -1
+) -> Numbers:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(_ratio(first, of_first, axis) - _ratio(second, of_second, axis))
+
+
 def _percentiles(
     data: tuple[Numbers, Numbers],
     statistic: object,
@@ -120,9 +199,23 @@ def _percentiles(
     key: str,
     resamples: int,
 ) -> tuple[float, float]:
+    interval = _resampled(
+        data, statistic, seed=seed, key=key, resamples=resamples
+    ).confidence_interval
+    return round(float(interval.low), 12), round(float(interval.high), 12)
+
+
+def _resampled(
+    data: tuple[Numbers, ...],
+    statistic: object,
+    *,
+    seed: int,
+    key: str,
+    resamples: int,
+) -> Any:
     from scipy.stats import bootstrap
 
-    interval = bootstrap(
+    return bootstrap(
         data,
         statistic,
         paired=True,
@@ -132,8 +225,13 @@ def _percentiles(
         n_resamples=resamples,
         batch=max(1, _BATCH_CELLS // len(data[0])),
         rng=np.random.default_rng([seed, zlib.crc32(key.encode())]),
-    ).confidence_interval
-    return round(float(interval.low), 12), round(float(interval.high), 12)
+    )
+
+
+def _scaled_wilson(value: float, trials: int, bounds: tuple[float, float]) -> tuple[float, float]:
+    least, width = bounds[0], bounds[1] - bounds[0]
+    low, high = _wilson((value - least) / width, trials)
+    return least + width * low, least + width * high
 
 
 def _wilson(share: float, trials: int) -> tuple[float, float]:
@@ -143,6 +241,14 @@ def _wilson(share: float, trials: int) -> tuple[float, float]:
     count = min(max(share, 0.0), 1.0) * trials
     low, high = proportion_confint(count, trials, alpha=1 - CONFIDENCE, method="wilson")
     return max(0.0, round(float(low), 12)), min(1.0, round(float(high), 12))
+
+
+def _scaled_newcombe(
+    first: float, second: float, trials: int, bounds: tuple[float, float]
+) -> tuple[float, float]:
+    least, width = bounds[0], bounds[1] - bounds[0]
+    low, high = _newcombe((first - least) / width, (second - least) / width, trials)
+    return width * low, width * high
 
 
 def _newcombe(first: float, second: float, trials: int) -> tuple[float, float]:

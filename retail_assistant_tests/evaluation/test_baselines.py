@@ -1,14 +1,21 @@
-"""Plain retrieval's answers: read off the first record, or declined."""
+"""Plain retrieval's answers, the constant one, and examples in the untouched model's prompt."""
 
 import polars as pl
 import pytest
 
 from retail_assistant.corpus.lengths import prompt_column
+from retail_assistant.corpus.rendering import render_completion, render_prompt
 from retail_assistant.evaluation.baselines import (
+    ALL_BASELINES,
     BASELINE_OF_GROUNDING,
     BASELINES,
+    NO_ANSWER,
     VARIANT,
+    WITHOUT_MODEL,
+    constant_answer,
+    prompted_baselines,
     retrieval_only,
+    with_examples,
 )
 from retail_assistant.evaluation.metrics import score
 from retail_assistant_tests.evaluation.conftest import DRESS, SHIRT, TOP, TROUSERS
@@ -95,3 +102,66 @@ def test_every_way_of_grounding_has_its_untouched_model() -> None:
     for grounding, name in BASELINE_OF_GROUNDING.items():
         assert BASELINES[name] == grounding
         assert prompt_column(grounding)
+
+
+def prompted(rows: pl.DataFrame, tokens: int = 100) -> pl.DataFrame:
+    """The columns of a prompt corpus, rendered as the graph renders them."""
+    lengths = {
+        name: pl.lit(tokens, pl.UInt32)
+        for name in ("prompt_tokens", "grounded_prompt_tokens", "completion_tokens")
+    }
+    return rows.with_columns(
+        prompt=pl.Series([render_prompt(question) for question in rows["question"]]),
+        grounded_prompt=pl.Series(
+            [render_prompt(question, [{"product_id": "p", "name": "A Top"}])
+             for question in rows["question"]]
+        ),
+        completion=pl.Series([render_completion(answer) for answer in rows["answer"]]),
+        **lengths,
+    )  # fmt: skip
+
+
+def test_examples_stand_before_the_question_as_earlier_turns(dialogues: pl.DataFrame) -> None:
+    training = dialogues.with_columns(subset=pl.lit("train"))
+    corpus = prompted(pl.concat([training, dialogues.filter(pl.col("subset") != "train")]))
+    questions = corpus.filter(pl.col("subset") != "train")
+    shown = with_examples(questions, corpus, "retrieved", 3, longest=10_000)
+    assert shown["prompt"].to_list() == questions["prompt"].to_list()
+    for before, after in zip(questions["grounded_prompt"], shown["grounded_prompt"], strict=True):
+        roles = [message["role"] for message in after]
+        assert roles == ["system", *["user", "assistant"] * 3, "user"]
+        assert [after[0], after[-1]] == list(before)
+        assert all("<record>" in message["content"] for message in after[1::2])
+    # One prefix for all, an intent after the other.
+    assert len({str(messages[:-1]) for messages in shown["grounded_prompt"].to_list()}) == 1
+    given = {str(turn["content"]) for turn in shown["grounded_prompt"][0][2::2]}
+    intents = training.filter(pl.col("answer").is_in(list(given)))["intent"]
+    assert set(intents) == {"attribute", "unanswerable", "complement"}
+
+
+def test_examples_that_do_not_fit_are_left_out(dialogues: pl.DataFrame) -> None:
+    corpus = prompted(pl.concat([dialogues, dialogues.with_columns(subset=pl.lit("train"))]))
+    questions = corpus.filter(pl.col("subset") != "train")
+    for longest, turns in ((10_000, 8), (350, 4), (250, 2), (10, 2)):
+        shown = with_examples(questions, corpus, "none", 3, longest=longest)
+        assert {len(messages) for messages in shown["prompt"]} == {turns}, longest
+
+
+def test_the_constant_is_the_most_frequent_training_answer(
+    questions: pl.DataFrame, dialogues: pl.DataFrame
+) -> None:
+    said = pl.DataFrame({"answer": ["b", "a", "b", "a", "c"], "subset": ["train"] * 5})
+    other = pl.DataFrame({"answer": ["c"] * 9, "subset": ["unseen"] * 9})
+    predictions = constant_answer(questions, pl.concat([said, other]))
+    assert set(predictions["answer"]) == {"a"}
+    assert predictions.height == questions.height
+    assert set(constant_answer(questions, other)["answer"]) == {NO_ANSWER}
+    assert predictions.schema == retrieval_only(
+        questions.with_columns(context_ids=pl.lit([], pl.List(pl.String))), dialogues
+    ).schema  # fmt: skip
+
+
+def test_every_baseline_is_named_once() -> None:
+    named = [variant["name"] for variant in prompted_baselines()]
+    assert (*named, *WITHOUT_MODEL) == ALL_BASELINES
+    assert len(set(ALL_BASELINES)) == len(ALL_BASELINES) == 5

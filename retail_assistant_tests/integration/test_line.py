@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from retail_assistant.definitions import defs
+from retail_assistant.evaluation.baselines import ALL_BASELINES
 from retail_assistant.evaluation.predict import evaluation_questions
 from retail_assistant.evaluation.promotion import LIMITS
 from retail_assistant.launch.spec import read_manifest
@@ -116,7 +117,7 @@ def test_every_question_is_answered_by_every_variant(finished_line: FinishedLine
     variants = {job: store.ref("predictions", job).read() for job in JOBS}
     baselines = store.ref("baseline_predictions").read()
     variants |= {name: rows for (name,), rows in baselines.group_by("variant")}
-    assert set(variants) == {*JOBS, "base/closed-book", "base/grounded", "retrieval-only"}
+    assert set(variants) == {*JOBS, *ALL_BASELINES}
     for name, rows in variants.items():
         assert sorted(rows["dialogue_id"]) == sorted(asked["dialogue_id"]), name
         assert rows["finish_reason"].is_in(["stop", "length"]).all()
@@ -157,9 +158,7 @@ def test_the_report_needs_no_other_file_and_no_network(finished_line: FinishedLi
 
 def test_the_comparison_is_strict_json_with_every_variant(finished_line: FinishedLine) -> None:
     document = finished_line.comparison()
-    assert {*JOBS, "base/closed-book", "base/grounded", "retrieval-only"} == set(
-        document["variants"]
-    )
+    assert {*JOBS, *ALL_BASELINES} == set(document["variants"])
     assert {row["variant"] for row in document["tests"]} == set(JOBS)
     printed = finished_line.call("report", "--json")
     assert printed.code == 0

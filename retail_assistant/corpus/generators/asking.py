@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from retail_assistant.corpus.draws import stable_number
 from retail_assistant.corpus.generators.instructions import repair_messages
@@ -21,14 +21,28 @@ from retail_assistant.corpus.generators.model import (
     Reply,
 )
 from retail_assistant.corpus.generators.policy import GenerationPolicy
-from retail_assistant.corpus.generators.responses import BriefReading, DocumentReading
+from retail_assistant.corpus.generators.responses import Problem
 from retail_assistant.corpus.generators.usage import CostCapError, Spending, Usage
 from retail_assistant.objects import ObjectStoreError
 
 TRIES = 2
 _MAX_SEED = 2**31
 
-Reading = BriefReading | DocumentReading
+
+class Reading(Protocol):
+    """What replies say: why what cannot be used cannot, and whether nothing can."""
+
+    @property
+    def problems(self) -> Sequence[Problem]:
+        """What is wrong, to be told to the model that is asked once more."""
+        ...
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing can be used."""
+        ...
+
+
 Progress = Callable[[int, int, str], None]
 """Told how many are done, of how many, and a note."""
 

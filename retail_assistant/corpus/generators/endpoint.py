@@ -37,7 +37,8 @@ _BYTES_A_TOKEN = 4
 class Endpoint:
     """Chat completions of one model at one address; used as an async context manager.
 
-    `token` gives the bearer token of each request, by default the key in the environment.
+    `token` gives the bearer token of each request, by default the key in the environment variable
+    `key_variable`.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Endpoint:
         *,
         url: str | None = None,
         token: Token | None = None,
+        key_variable: str = API_KEY_VARIABLE,
     ) -> None:
         from openai import AsyncOpenAI, DefaultAioHttpClient, Timeout
 
@@ -54,7 +56,8 @@ class Endpoint:
         self.requests = 0
         self._model = choice.model_name
         self._policy = policy
-        self._key = os.environ.get(API_KEY_VARIABLE, "")
+        self._key_variable = key_variable
+        self._key = os.environ.get(key_variable, "")
         self._rate = _Rate(policy)
         timeout = Timeout(policy.timeout, connect=min(SECONDS_TO_CONNECT, policy.timeout))
         self._client = AsyncOpenAI(
@@ -138,12 +141,12 @@ class Endpoint:
 
     def _refused(self, status: int, told: str) -> str:
         hints = {
-            401: f"is the key right? It is read from {API_KEY_VARIABLE}",
+            401: f"is the key right? It is read from {self._key_variable}",
             403: "may this key use this model?",
             404: "are the address and the model's name right?",
         }
         if status == 401 and not self._key:
-            hints[401] = f"{API_KEY_VARIABLE} is not set"
+            hints[401] = f"{self._key_variable} is not set"
         named = f"{self.url} refuses the model {self._model} (HTTP {status}: {self._shown(told)})"
         return f"{named}; {hints[status]}"
 

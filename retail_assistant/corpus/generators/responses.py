@@ -124,8 +124,8 @@ def read_document(document: DocumentBrief, replies: Sequence[Reply]) -> Document
 
 def _read_reply(brief: Brief, reply: Reply) -> BriefReading:
     keys = [asked.key for asked in brief.questions]
-    written = _parsed(reply, WrittenBrief)
-    if isinstance(written, _Unreadable):
+    written = parsed_reply(reply, WrittenBrief)
+    if isinstance(written, Unreadable):
         return BriefReading({}, tuple(Problem(key, *written) for key in keys))
     by_number: dict[int, WrittenItem] = {}
     for item in written.items:
@@ -140,7 +140,9 @@ def _read_reply(brief: Brief, reply: Reply) -> BriefReading:
     return BriefReading(words, tuple(problems))
 
 
-class _Unreadable(NamedTuple):
+class Unreadable(NamedTuple):
+    """Why a reply is not the JSON that was asked for."""
+
     reason: Reason
     detail: str
 
@@ -225,8 +227,8 @@ def _declines(answer: str, reference: str) -> bool:
 def _read_document_reply(
     document: DocumentBrief, reply: Reply
 ) -> tuple[tuple[DocumentQuestion, ...], tuple[Problem, ...]]:
-    written = _parsed(reply, WrittenDocument)
-    if isinstance(written, _Unreadable):
+    written = parsed_reply(reply, WrittenDocument)
+    if isinstance(written, Unreadable):
         return (), (Problem(document.name, *written),)
     text = _folded(document.text)
     usable: dict[str, DocumentQuestion] = {}
@@ -249,20 +251,21 @@ def _read_document_reply(
     return tuple(usable.values()), tuple(problems)
 
 
-def _parsed(reply: Reply, form: type[Written]) -> Written | _Unreadable:
+def parsed_reply(reply: Reply, form: type[Written]) -> Written | Unreadable:
+    """The JSON of a reply, whatever is written around it, or why there is none."""
     if reply.refused:
-        return _Unreadable("refused", _shown(reply.refusal or "filtered by the endpoint"))
+        return Unreadable("refused", _shown(reply.refusal or "filtered by the endpoint"))
     text = reply.text.rpartition(_THOUGHTS_END)[2]
     start, end = text.find("{"), text.rfind("}")
     try:
         return form.model_validate_json(text[start : end + 1] if 0 <= start < end else text)
     except ValidationError as error:
         if reply.cut_off:
-            return _Unreadable("cut_off", "it was cut off because it is too long")
+            return Unreadable("cut_off", "it was cut off because it is too long")
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         why = f"it is not the JSON that was asked for: {place} {first['msg']}"
-        return _Unreadable("malformed", why)
+        return Unreadable("malformed", why)
 
 
 def _folded(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Generic, Self, TypeVar
 
 import polars as pl
 
+from retail_assistant.catalog.garments import audience, kind
 from retail_assistant.corpus.reading.text import normalise
 from retail_assistant.corpus.rendering import item_code
 
@@ -149,7 +150,10 @@ def _atom(attribute: str, part: str) -> str:
 
 @dataclass(frozen=True)
 class ProductFacts:
-    """One product's record as it is compared with: attribute name in normal form -> raw values."""
+    """One product's record as it is compared with: attribute name in normal form -> raw values.
+
+    `kind` and `audience` are those of `catalog.garments`, "" where nothing tells them.
+    """
 
     product_id: str
     name: str
@@ -158,6 +162,8 @@ class ProductFacts:
     subcategory: str | None = None
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    kind: str = ""
+    audience: str = ""
 
     def atoms(self, attribute: str) -> frozenset[str]:
         """The comparable parts of the values that the record gives for an attribute."""
@@ -192,8 +198,9 @@ class CatalogFacts:
         columns = ["product_id", "name", "brand", "department", "category", "subcategory"]
         columns += ["attributes", "retail_price", "discounted_price"]
         present = [column for column in columns if column in products.columns]
-        rows = products.sort("product_id").select(present).iter_rows(named=True)
-        return cls._from_facts([_product_facts(row) for row in rows], categorised=True)
+        known = _with_garments(products).sort("product_id").select(*present, "kind", "audience")
+        facts = [_product_facts(row) for row in known.iter_rows(named=True)]
+        return cls._from_facts(facts, categorised=True)
 
     @classmethod
     def from_dialogues(cls, dialogues: pl.DataFrame) -> Self:
@@ -320,7 +327,22 @@ def _product_facts(row: Mapping[str, Any]) -> ProductFacts:
         subcategory=row.get("subcategory"),
         attributes={name: tuple(values) for name, values in attributes.items()},
         notes=(*notes, *_prices(row)),
+        kind=row["kind"],
+        audience=row["audience"],
     )
+
+
+def _with_garments(products: pl.DataFrame) -> pl.DataFrame:
+    """Products with what they are and whom they are for; levels that a frame lacks say nothing."""
+    empty = {
+        "subcategory": pl.lit(None, pl.String),
+        "category": pl.lit(None, pl.String),
+        "categories": pl.lit([], pl.List(pl.String)),
+        "attributes": pl.lit([], pl.List(pl.Struct({"name": pl.String, "value": pl.String}))),
+    }
+    absent = [value.alias(name) for name, value in empty.items() if name not in products.columns]
+    whole = products.with_columns(absent)
+    return products.with_columns(whole.select(kind(), audience()))
 
 
 def _prices(row: Mapping[str, Any]) -> tuple[str, ...]:
