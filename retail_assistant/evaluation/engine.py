@@ -42,6 +42,21 @@ class Engine(Protocol):
         """One answer, piece by piece as it is written."""
         ...
 
+    def log_probabilities(
+        self, prompts: Sequence[list[int]], continuations: Sequence[list[int]]
+    ) -> list[list[float]]:
+        """For each pair the natural log-probability of every token of the continuation.
+
+        Each token after the prompt and the continuation's tokens before it; of the softmax over
+        the whole vocabulary at temperature 1, in float32. One list a pair, as long as its
+        continuation, in order.
+
+        Raises:
+            ValueError: not as many continuations as prompts, an empty prompt, or a pair longer
+                than the engine reads.
+        """
+        ...
+
 
 @contextmanager
 def open_engine(
@@ -77,9 +92,31 @@ def open_engine(
             engine: Engine = _VllmEngine(model, adapter, encoder, max_length, on_gpu)
         except ImportError as error:
             say(f"vLLM cannot be used here ({error}); Hugging Face generate answers, slower")
-            engine = _TransformersEngine(model, adapter, encoder, tokenizer)
+            engine = _TransformersEngine(model, adapter, encoder, tokenizer, max_length)
         say(f"answering with {engine.name}")
         yield engine
+
+
+def joined(
+    prompts: Sequence[list[int]], continuations: Sequence[list[int]], max_length: int
+) -> list[list[int]]:
+    """The token ids of each prompt with its continuation.
+
+    Raises:
+        ValueError: as `Engine.log_probabilities`.
+    """
+    if len(prompts) != len(continuations):
+        raise ValueError(f"{len(prompts)} prompts with {len(continuations)} continuations")
+    pairs = [[*prompt, *rest] for prompt, rest in zip(prompts, continuations, strict=True)]
+    for number, (prompt, pair) in enumerate(zip(prompts, pairs, strict=True)):
+        if not prompt:
+            raise ValueError(f"prompt {number} is empty; allowed: one token or more")
+        if len(pair) >= max_length:
+            raise ValueError(
+                f"prompt {number} and its continuation have {len(pair)} tokens;"
+                f" allowed: {max_length - 1}"
+            )
+    return pairs
 
 
 class _VllmEngine:
@@ -92,7 +129,7 @@ class _VllmEngine:
         if adapter is not None:
             options |= {"enable_lora": True, "max_lora_rank": _rank_step(adapter)}
         self._llm = LLM(**options)
-        self._adapter, self._encoder = adapter, encoder
+        self._adapter, self._encoder, self._max_length = adapter, encoder, max_length
         self.name = "vllm on " + ("cuda" if on_gpu else "cpu")
 
     def _lora(self) -> Any:
@@ -141,6 +178,25 @@ class _VllmEngine:
                 yield whole[written:]
                 written = len(whole)
 
+    def log_probabilities(
+        self, prompts: Sequence[list[int]], continuations: Sequence[list[int]]
+    ) -> list[list[float]]:
+        from vllm import SamplingParams
+
+        pairs = joined(prompts, continuations, self._max_length)
+        outputs = self._llm.generate(
+            [{"prompt_token_ids": ids} for ids in pairs],
+            # 0: of the prompt's own tokens, and no others. vLLM writes one token at least.
+            SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False),
+            use_tqdm=False,
+            lora_request=self._lora(),
+        )
+        found = []
+        for output, ids, rest in zip(outputs, pairs, continuations, strict=True):
+            places = range(len(ids) - len(rest), len(ids))
+            found.append([output.prompt_logprobs[at][ids[at]].logprob for at in places])
+        return found
+
 
 def _rank_step(adapter: Path) -> int:
     import json
@@ -153,13 +209,20 @@ class _TransformersEngine:
     name = "hugging face generate"
     batch = 16
 
-    def __init__(self, model: Path, adapter: Path | None, encoder: Encoder, tokenizer: Any) -> None:
+    def __init__(
+        self,
+        model: Path,
+        adapter: Path | None,
+        encoder: Encoder,
+        tokenizer: Any,
+        max_length: int,
+    ) -> None:
         import torch
         from peft import PeftModel
         from transformers import AutoModelForCausalLM
 
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._encoder, self._tokenizer = encoder, tokenizer
+        self._encoder, self._tokenizer, self._max_length = encoder, tokenizer, max_length
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         loaded = AutoModelForCausalLM.from_pretrained(model, dtype="auto", trust_remote_code=False)
@@ -185,6 +248,28 @@ class _TransformersEngine:
         writer.start()
         yield from pieces
         writer.join()
+
+    def log_probabilities(
+        self, prompts: Sequence[list[int]], continuations: Sequence[list[int]]
+    ) -> list[list[float]]:
+        pairs = joined(prompts, continuations, self._max_length)
+        return [
+            self._log_probabilities(ids, len(rest))
+            for ids, rest in zip(pairs, continuations, strict=True)
+        ]
+
+    def _log_probabilities(self, ids: list[int], last: int) -> list[float]:
+        """Of the last so many tokens."""
+        import torch
+
+        if not last:
+            return []
+        with torch.inference_mode():
+            # The logits after a token are about the next one; the last one's are about no token.
+            tokens = torch.tensor([ids], device=self._device)
+            logits = self._model(tokens, logits_to_keep=last + 1).logits[0, :-1]
+            scores = logits.float().log_softmax(-1)
+            return scores.gather(-1, tokens[0, -last:, None])[:, 0].tolist()
 
     def _inputs(self, conversations: Sequence[list[Message]]) -> Any:
         ids = list(self._encoder.prompts(conversations))
