@@ -153,7 +153,12 @@ def prediction_spec(
         },
         code_version="2",
         root=settings.storage,
-        resources=Resources(processes=processes, gpus=gpus, memory_gib=GIB_A_PROCESS * processes),
+        resources=Resources(
+            processes=processes,
+            gpus=gpus,
+            cpus=processes if processes > 1 else None,
+            memory_gib=GIB_A_PROCESS * processes,
+        ),
     )
 
 
