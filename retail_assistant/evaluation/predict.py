@@ -26,7 +26,13 @@ from retail_assistant.evaluation.parity import (
     references,
 )
 from retail_assistant.evaluation.processes import others, own_rank, share, take_own_device
-from retail_assistant.evaluation.shards import Shard, Variant, answer_shards, shards_of
+from retail_assistant.evaluation.shards import (
+    Shard,
+    Variant,
+    answer_shards,
+    read_shard,
+    shards_of,
+)
 from retail_assistant.launch.spec import LaunchSpec
 from retail_assistant.launch.workload import Workload, workload
 from retail_assistant.storage import TableRef, write_atomically
@@ -91,7 +97,7 @@ def evaluations_of(work: Workload) -> list[Evaluation]:
     """What a spec asks for, and the specs beside it.
 
     Raises:
-        ValueError: they cannot share an engine.
+        ValueError: they cannot share an engine, or there is nothing to ask.
     """
     beside = [LaunchSpec.model_validate(one) for one in work.spec.execution.get(BESIDE, [])]
     paths, versions = work.spec.paths, work.spec.inputs
@@ -104,6 +110,8 @@ def evaluations_of(work: Workload) -> list[Evaluation]:
                 )
     corpus = TableRef(path=paths["prompt_corpus"], sha256=versions["prompt_corpus"], rows=0)
     questions = evaluation_questions(corpus.read())
+    if questions.is_empty():
+        raise ValueError(f"{paths['prompt_corpus']} has no rows of {', '.join(EVALUATION_SUBSETS)}")
     found = [_evaluation(one, questions) for one in (work, *map(work.beside, beside))]
     if len({one.name for one in found}) < len(found):
         raise ValueError(f"variants share a name: {', '.join(one.name for one in found)}")
@@ -219,23 +227,18 @@ def _ask(
     if not pending:
         return
     max_tokens = evaluations[0].config.max_tokens
-    seconds = answer_shards(engine, pending, max_tokens, work.progress)
+    answer_shards(engine, pending, max_tokens, work.progress)
     for one in evaluations:
         names = {variant.name for variant in one.config.variants}
         mine = [shard for shard in pending if shard.variant.name in names]
-        asked = sum(shard.questions.height for shard in mine)
-        took = sum(seconds.get(name, 0.0) for name in names)
-        one.work.metrics["questions_asked"] = asked
-        one.work.metrics["questions_per_second"] = round(asked / took, 3) if took else None
-        for name in sorted(names & seconds.keys()):
-            one.work.metrics[f"seconds {name}"] = round(seconds[name], 1)
+        one.work.metrics["questions_asked"] = sum(shard.questions.height for shard in mine)
 
 
 def _gather(one: Evaluation) -> None:
-    """All shards, and what needs no model, as one table."""
-    work, config = one.work, one.config
-    frames = [pl.read_parquet(shard.path) for shard in one.shards]
-    if config.retrieval_only:
+    """All shards, and what needs no model, as one table; and what is known of it."""
+    work = one.work
+    frames = [_answers(one)]
+    if one.config.retrieval_only:
         paths, versions = work.spec.paths, work.spec.inputs
         catalog = TableRef(path=paths["assortment"], sha256=versions["assortment"], rows=0)
         frames.append(retrieval_only(one.questions, catalog.read()))
@@ -248,6 +251,22 @@ def _gather(one: Evaluation) -> None:
         work.output("parity", one.parity_path)
         work.metrics |= {f"parity_{name}": value for name, value in found.model_dump().items()}
         work.metrics["parity_allowed"] = found.allowed
+
+
+def _answers(one: Evaluation) -> pl.DataFrame:
+    """All shards as one table; the seconds that each variant took are noted."""
+    seconds = {variant.name: 0.0 for variant in one.config.variants}
+    frames = []
+    for shard in one.shards:
+        answers, took = read_shard(shard)
+        frames.append(answers)
+        seconds[shard.variant.name] += took
+    metrics = one.work.metrics
+    metrics |= {f"seconds {name}": round(took, 1) for name, took in seconds.items()}
+    answered = pl.concat(frames)
+    elapsed = sum(seconds.values()) / one.work.spec.resources.processes
+    metrics["questions_per_second"] = round(answered.height / max(elapsed, 1e-9), 3)
+    return answered
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from retail_assistant.storage import write_atomically
 
 SHARD_ROWS = 64
 SECONDS_A_MINUTE = 60
+SECONDS = "seconds"
 
 Progress = Callable[[float, float, str], None]
 """Told of questions: answered, all, and a note."""
@@ -57,15 +58,14 @@ def shards_of(
 
 def answer_shards(
     engine: Engine, shards: Sequence[Shard], max_tokens: int, progress: Progress
-) -> dict[str, float]:
+) -> None:
     """Ask all questions at once; each shard is stored as soon as its last answer is there.
 
-    Returns the seconds that each variant took, by its name; of variants that are answered in the
-    same batches, the time until its next answer.
+    Beside each answer stands how many seconds it took since the answer before it: their sum is a
+    variant's time, also over runs that were killed and over several processes.
     """
     asked = [(shard, row) for shard in shards for row in range(shard.questions.height)]
-    written: dict[Path, dict[int, Answer]] = {shard.path: {} for shard in shards}
-    seconds = dict.fromkeys((shard.variant.name for shard in shards), 0.0)
+    written: dict[Path, dict[int, tuple[Answer, float]]] = {shard.path: {} for shard in shards}
     conversations = [
         conversation
         for shard in shards
@@ -76,15 +76,18 @@ def answer_shards(
     finished = engine.finished(conversations, max_tokens, adapters)
     for done, (number, answer) in enumerate(finished, start=1):
         shard, row = asked[number]
-        answers = written[shard.path]
-        answers[row] = answer
+        answers, now = written[shard.path], time.monotonic()
+        answers[row] = answer, now - before
+        before = now
         if len(answers) == shard.questions.height:
             _store(shard, [answers[place] for place in range(len(answers))])
-        now = time.monotonic()
-        seconds[shard.variant.name] += now - before
-        before = now
         progress(done, len(asked), _pace(done, len(asked), now - began, shard.variant.name))
-    return seconds
+
+
+def read_shard(shard: Shard) -> tuple[pl.DataFrame, float]:
+    """The answers of a shard, and the seconds that they took."""
+    stored = pl.read_parquet(shard.path)
+    return stored.drop(SECONDS), float(stored[SECONDS].sum())
 
 
 def _pace(done: int, total: int, seconds: float, name: str) -> str:
@@ -94,7 +97,8 @@ def _pace(done: int, total: int, seconds: float, name: str) -> str:
     return f"questions answered ({name}), {rate:.2f} a second, about {spelt} left"
 
 
-def _store(shard: Shard, answers: Sequence[Answer]) -> None:
+def _store(shard: Shard, timed: Sequence[tuple[Answer, float]]) -> None:
+    answers = [answer for answer, _ in timed]
     frame = pl.DataFrame(
         {
             "dialogue_id": shard.questions["dialogue_id"],
@@ -103,6 +107,7 @@ def _store(shard: Shard, answers: Sequence[Answer]) -> None:
             "finish_reason": [answer.finish_reason for answer in answers],
             "prompt_tokens": [answer.prompt_tokens for answer in answers],
             "completion_tokens": [answer.completion_tokens for answer in answers],
+            SECONDS: [seconds for _, seconds in timed],
         },
         schema_overrides={"prompt_tokens": pl.UInt32, "completion_tokens": pl.UInt32},
     )
