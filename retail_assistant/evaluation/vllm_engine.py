@@ -25,6 +25,10 @@ class Adapters(Protocol):
     together: bool
     """Whether requests of several adapters can be answered in the same batch."""
 
+    def options(self) -> dict[str, Any]:
+        """What the engine is started with for them."""
+        ...
+
     def request(self, llm: Any, adapter: str | None) -> Any:
         """Make ready for requests of an adapter; what to hand vLLM with them (None: nothing)."""
         ...
@@ -107,7 +111,7 @@ def open_vllm(
         ImportError: vLLM is not installed, or cannot be used here.
         AdapterError: an adapter is of a kind that is not served.
     """
-    held = BesideTheBase(adapters) if on_gpu else SwappedWeights(base, adapters)
+    held: Adapters = BesideTheBase(adapters) if on_gpu else SwappedWeights(base, adapters)
     return VllmEngine(base, held, encoder, max_length, on_gpu=on_gpu)
 
 
@@ -117,7 +121,7 @@ class VllmEngine:
     def __init__(
         self,
         base: Path,
-        adapters: BesideTheBase | SwappedWeights,
+        adapters: Adapters,
         encoder: Encoder,
         max_length: int,
         *,
@@ -127,7 +131,7 @@ class VllmEngine:
         from vllm import LLM
 
         self._llm = LLM(**options, **adapters.options())
-        self._adapters: Adapters = adapters
+        self._adapters = adapters
         self._encoder, self._max_length = encoder, max_length
         self._asked = 0
         self.name = "vllm on " + ("cuda" if on_gpu else "cpu")
