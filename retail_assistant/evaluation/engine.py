@@ -19,6 +19,9 @@ from typing import Protocol
 from retail_assistant.corpus.encoding import Encoder, PromptStyle
 from retail_assistant.corpus.rendering import Message
 
+ONLY = "adapter"
+"""What the adapter of an engine is called that has no other."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -81,7 +84,7 @@ class Engine(Protocol):
 @contextmanager
 def open_engine(
     base: Path,
-    adapters: Mapping[str, Path] | None = None,
+    adapters: Mapping[str, Path] | Path | None = None,
     *,
     style: PromptStyle,
     max_length: int,
@@ -91,7 +94,8 @@ def open_engine(
 
     Args:
         base: folder of the base model (safetensors).
-        adapters: folders of PEFT adapters, by the names that requests call them; None: none.
+        adapters: folders of PEFT adapters, by the names that requests call them; None: none. Of a
+            single folder no request has to speak: that adapter answers, and never the base.
         style: how prompts were rendered for the adapters' training.
         max_length: longest prompt plus answer, in tokens.
         say: told which engine answers, and why it is not vLLM where it is not.
@@ -107,7 +111,8 @@ def open_engine(
 
     # Batched generation continues on the right, so the padding has to be on the left.
     tokenizer = AutoTokenizer.from_pretrained(base, padding_side="left", trust_remote_code=False)
-    encoder, held = Encoder(tokenizer, style), dict(adapters or {})
+    encoder = Encoder(tokenizer, style)
+    held = {ONLY: adapters} if isinstance(adapters, Path) else dict(adapters or {})
     try:
         engine: Engine = open_vllm(
             base, held, encoder, max_length, on_gpu=torch.cuda.is_available()
@@ -116,7 +121,40 @@ def open_engine(
         say(f"vLLM cannot be used here ({error}); Hugging Face generate answers, slower")
         engine = TransformersEngine(base, held, encoder, tokenizer, max_length)
     say(f"answering with {engine.name}")
-    yield engine
+    yield _OneAdapter(engine) if isinstance(adapters, Path) else engine
+
+
+class _OneAdapter:
+    """An engine whose requests are all for its only adapter."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self.name = engine, engine.name
+
+    def answer(
+        self, conversations: Sequence[list[Message]], max_tokens: int, adapter: str | None = None
+    ) -> list[Answer]:
+        return self._engine.answer(conversations, max_tokens, adapter or ONLY)
+
+    def finished(
+        self,
+        conversations: Sequence[list[Message]],
+        max_tokens: int,
+        adapters: Sequence[str | None],
+    ) -> Iterator[tuple[int, Answer]]:
+        return self._engine.finished(conversations, max_tokens, [one or ONLY for one in adapters])
+
+    def stream(
+        self, conversation: list[Message], max_tokens: int, adapter: str | None = None
+    ) -> Iterator[str]:
+        return self._engine.stream(conversation, max_tokens, adapter or ONLY)
+
+    def log_probabilities(
+        self,
+        prompts: Sequence[list[int]],
+        continuations: Sequence[list[int]],
+        adapter: str | None = None,
+    ) -> list[list[float]]:
+        return self._engine.log_probabilities(prompts, continuations, adapter or ONLY)
 
 
 def joined(

@@ -38,8 +38,7 @@ class Assistant:
         grounded = self.champion.grounding == "retrieved"
         found = retrieve([question], self._index)[0] if grounded else Retrieved([], named=True)
         prompt = render_prompt(question, found.records, named=found.named)
-        pieces = self._engine.stream(prompt, MAX_ANSWER_TOKENS, self.champion.job)
-        return Reply(pieces, found.records, found.named)
+        return Reply(self._engine.stream(prompt, MAX_ANSWER_TOKENS), found.records, found.named)
 
 
 @contextmanager
@@ -56,6 +55,5 @@ def open_assistant(settings: Settings, say: Callable[[str], None]) -> Iterator[A
     say(f"loading {champion.job} ({champion.registered_model})")
     # As it was trained; what was trained before there was a choice says nothing of it.
     style = champion.adapter.manifest().metrics.get("prompt_style", "chat")
-    adapters = {champion.job: adapter}
-    with open_engine(base, adapters, style=style, max_length=MAX_LENGTH, say=say) as engine:
+    with open_engine(base, adapter, style=style, max_length=MAX_LENGTH, say=say) as engine:
         yield Assistant(champion, engine, index)

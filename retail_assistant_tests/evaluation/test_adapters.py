@@ -133,6 +133,26 @@ def test_hugging_face_answers_with_any_adapter(
 
 
 @pytest.mark.slow
+def test_an_only_adapter_need_not_be_named(
+    base: Path, adapters: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    told: list[str] = []
+    folder = adapters["all-linear"]
+    with open_engine(base, folder, style="chat", max_length=512, say=told.append) as engine:
+        model = AdaptedModel(base, {"it": folder})
+        pairs = zip(GOLD.prompts, GOLD.answers, strict=True)
+        expected = [model.log_probabilities([*ask, *say], len(say), "it") for ask, say in pairs]
+        assert engine.log_probabilities(GOLD.prompts, GOLD.answers) == expected
+        answers = engine.answer(CONVERSATIONS, MAX_TOKENS)
+        written = dict(engine.finished(CONVERSATIONS, MAX_TOKENS, [None] * 3))
+        assert [written[number] for number in range(3)] == answers
+        streamed = "".join(engine.stream(CONVERSATIONS[0], MAX_TOKENS)).strip()
+        assert streamed == answers[0].text
+    assert told[-1] == "answering with hugging face generate"
+
+
+@pytest.mark.slow
 def test_vllm_on_a_cpu_swaps_its_weights(base: Path, adapters: dict[str, Path]) -> None:
     in_a_process(check_swapping, base, adapters)
 
