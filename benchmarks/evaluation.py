@@ -1,8 +1,8 @@
 """Evaluation speed: one engine for several models, beside a server and beside Hugging Face.
 
-    .venv/bin/python benchmarks/evaluation.py [--rounds 3] [--questions 64] [--store var]
+    .venv/bin/python benchmarks/evaluation.py [--rounds 3] [--questions 64] [--grounding none]
 
-Every contestant answers the same grounded evaluation questions greedily, to the end of its answer
+Every contestant answers the same evaluation questions greedily, to the end of its answer
 or 96 tokens, in a process of its own, in turn, round by round, so that a machine whose speed drifts
 slows all. Rates count whole questions.
 
@@ -14,6 +14,9 @@ slows all. Rates count whole questions.
 `q/s` is while answering, prompts included; `q/s whole` from the process's start to its end, so with
 the libraries' import, the engine's start, the swaps of weights and the parity check (ours). The
 server is asked a few questions (`--asked-server`), for it takes as long for each.
+
+With catalog records in the prompts (`--grounding retrieved`, the default) most of the work is reading
+some 300 tokens a question, which no batch makes less on a CPU; with `--grounding none` it is writing.
 
 The model, the questions and the adapters are those of `make run` (which has to be there); of fewer
 than four adapters some are used again under other names.
@@ -36,6 +39,7 @@ from typing import Any
 import polars as pl
 
 from retail_assistant.corpus.encoding import Encoder
+from retail_assistant.corpus.lengths import prompt_column
 from retail_assistant.corpus.prompts import prompt_style
 from retail_assistant.evaluation.engine import open_engine
 from retail_assistant.evaluation.parity import gold_answers, parity, references
@@ -51,14 +55,13 @@ from retail_assistant.vllm_options import vllm_options
 REPOSITORY = Path(__file__).resolve().parent.parent
 MAX_TOKENS = 96
 SECONDS_TO_START = 300
-GROUNDING = "retrieved"
 ADAPTERS = (1, 2, 4)
 
 
-def given_of(root: Path, questions: int, asked_server: int, folder: Path) -> dict[str, Any]:
+def given_of(asked: argparse.Namespace, root: Path, folder: Path) -> dict[str, Any]:
     """The base model, adapters and questions of `make run`."""
     corpus = TableStore(root).ref("prompt_corpus", EVALUATED_TASK).read()
-    chosen = evaluation_questions(corpus).head(questions)
+    chosen = evaluation_questions(corpus).head(asked.questions)
     chosen.write_parquet(folder / "questions.parquet")
     pointers = sorted((root / "artefacts" / "adapter").glob("latest-*.json"))
     if not pointers:
@@ -72,7 +75,8 @@ def given_of(root: Path, questions: int, asked_server: int, folder: Path) -> dic
         "adapters": [str(adapters[n % len(adapters)]) for n in range(max(ADAPTERS))],
         "questions": str(folder / "questions.parquet"),
         "merged": str(folder / "merged"),
-        "asked_server": asked_server,
+        "asked_server": asked.asked_server,
+        "grounding": asked.grounding,
     }
 
 
@@ -88,7 +92,7 @@ def answer_ours(given: dict[str, Any], count: int) -> dict[str, Any]:
     base = Path(given["base"])
     adapters = {f"job-{n}": Path(path) for n, path in enumerate(given["adapters"][:count])}
     encoder = Encoder(AutoTokenizer.from_pretrained(base), prompt_style(questions))
-    gold = gold_answers(questions, GROUNDING, encoder)
+    gold = gold_answers(questions, given["grounding"], encoder)
     known = references(base, adapters, dict.fromkeys(adapters, gold))
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -102,7 +106,7 @@ def answer_ours(given: dict[str, Any], count: int) -> dict[str, Any]:
             shard
             for name in adapters
             for shard in shards_of(
-                Path(folder), questions, Variant(name=name, grounding=GROUNDING), name
+                Path(folder), questions, Variant(name=name, grounding=given["grounding"]), name
             )
         ]
         began = time.perf_counter()
@@ -124,7 +128,7 @@ def answer_generate(given: dict[str, Any]) -> dict[str, Any]:
     encoder = Encoder(tokenizer, prompt_style(questions))
     adapters = {"job": Path(given["adapters"][0])}
     engine = TransformersEngine(base, adapters, encoder, tokenizer, MAX_LENGTH)
-    conversations = questions["grounded_prompt"].to_list()
+    conversations = questions[prompt_column(given["grounding"])].to_list()
     began = time.perf_counter()
     answers = engine.answer(conversations, MAX_TOKENS, "job")
     seconds = time.perf_counter() - began
@@ -137,7 +141,7 @@ def answer_server(given: dict[str, Any]) -> dict[str, Any]:
 
     By its module, for `vllm serve` does not start on the CPU build.
     """
-    conversations = pl.read_parquet(given["questions"])["grounded_prompt"].to_list()
+    conversations = pl.read_parquet(given["questions"])[prompt_column(given["grounding"])].to_list()
     with served(Path(given["merged"])) as url:
         ask(url, conversations[0])  # what is set up at the first request is not the requests' time
         began = time.perf_counter()
@@ -241,6 +245,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--questions", type=int, default=64)
+    parser.add_argument("--grounding", choices=("none", "retrieved"), default="retrieved")
     parser.add_argument("--asked-server", type=int, default=16, help="Questions to the server.")
     parser.add_argument("--store", type=Path, help="Default: RETAIL_STORAGE_URI.")
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
@@ -252,7 +257,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         root = asked.store or get_settings().storage
-        given = given_of(root, asked.questions, asked.asked_server, Path(scratch))
+        given = given_of(asked, root, Path(scratch))
         print_table(asked, given)
 
 
@@ -268,7 +273,9 @@ def print_table(asked: argparse.Namespace, given: dict[str, Any]) -> None:
             rate = found[name][-1]["questions"] / found[name][-1]["seconds"]
             sys.stderr.write(f"round {turn + 1} of {asked.rounds}: {name} {rate:.2f} q/s\n")
     cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
-    print(f"{cores} cores, load {load:.1f}, {asked.rounds} rounds; medians (lowest to highest)")
+    print(
+        f"{cores} cores, load {load:.1f}, {asked.rounds} rounds, grounding {asked.grounding}; medians (lowest to highest)"
+    )
     heads = f"{'questions':>10}{'tokens each':>12}{'q/s':>9}{'q/s whole':>11}"
     print(f"{'':<10}{heads}{'ours 1 is times as fast':>25}{'the same, whole':>25}")
     for name, rounds in found.items():
