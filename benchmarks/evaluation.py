@@ -15,8 +15,9 @@ slows all. Rates count whole questions.
 the libraries' import, the engine's start, the swaps of weights and the parity check (ours). The
 server is asked a few questions (`--asked-server`), for it takes as long for each.
 
-With catalog records in the prompts (`--grounding retrieved`, the default) most of the work is reading
-some 300 tokens a question, which no batch makes less on a CPU; with `--grounding none` it is writing.
+With catalog records in the prompts (`--grounding retrieved`, the default) most of the work is
+reading some 300 tokens a question, which no batch makes less on a CPU; with `--grounding none` it
+is writing.
 
 The model, the questions and the adapters are those of `make run` (which has to be there); of fewer
 than four adapters some are used again under other names.
@@ -274,7 +275,8 @@ def print_table(asked: argparse.Namespace, given: dict[str, Any]) -> None:
             sys.stderr.write(f"round {turn + 1} of {asked.rounds}: {name} {rate:.2f} q/s\n")
     cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
     print(
-        f"{cores} cores, load {load:.1f}, {asked.rounds} rounds, grounding {asked.grounding}; medians (lowest to highest)"
+        f"{cores} cores, load {load:.1f}, {asked.rounds} rounds, grounding {asked.grounding};"
+        " medians (lowest to highest)"
     )
     heads = f"{'questions':>10}{'tokens each':>12}{'q/s':>9}{'q/s whole':>11}"
     print(f"{'':<10}{heads}{'ours 1 is times as fast':>25}{'the same, whole':>25}")
