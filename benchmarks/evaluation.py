@@ -16,7 +16,7 @@ the libraries' import, the engine's start, the swaps of weights and the parity c
 server is asked a few questions (`--asked-server`), for it takes as long for each.
 
 With catalog records in the prompts (`--grounding retrieved`, the default) most of the work is
-reading some 300 tokens a question, which no batch makes less on a CPU; with `--grounding none` it
+reading some 180 tokens a question, which no batch makes less on a CPU; with `--grounding none` it
 is writing.
 
 The model, the questions and the adapters are those of `make run` (which has to be there); of fewer
