@@ -24,7 +24,8 @@ from retail_assistant.training.tracking.tracker import tracked_run, upload
 GROUP = "adapters"
 OWNERS = ["team:machine-learning"]
 TRAINING_POOL = "gpu"
-"""What trains takes turns: the instance says how many at once."""
+"""What trains or answers takes turns: the instance says how many at once. An answering engine takes
+nearly all of a GPU's memory, and all cores of a CPU."""
 
 CODE_VERSION = "3"
 """Of the training."""

@@ -3,6 +3,7 @@
 import dagster as dg
 import polars as pl
 
+from retail_assistant.defs.adapters import TRAINING_POOL
 from retail_assistant.defs.evaluation import GROUP, OWNERS, answering_spec
 from retail_assistant.defs.io_managers import preview, table_result
 from retail_assistant.defs.partitions import assistant_corpus
@@ -38,7 +39,7 @@ NO_ANSWERS = pl.DataFrame(
     owners=OWNERS,
     kinds={"vllm", "parquet"},
     ins={"prompt_corpus": dg.AssetIn(partition_mapping=assistant_corpus)},
-    pool="inference",
+    pool=TRAINING_POOL,
     code_version="1",
 )
 def champion_predictions(

@@ -1,14 +1,16 @@
 """The evaluation stage: the same questions to every model, scored and compared."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from retail_assistant.defs.adapters import adapter
+from retail_assistant.defs.adapters import TRAINING_POOL, adapter
 from retail_assistant.defs.comparison_automation import COMPARE, COMPARED, comparable_versions
 from retail_assistant.defs.comparison_run import COMPARISON_RUN
-from retail_assistant.defs.io_managers import frame_version, preview, table_result
+from retail_assistant.defs.io_managers import frame_version, preview, table_facts, table_result
 from retail_assistant.defs.judging import judged_predictions
 from retail_assistant.defs.partitions import (
     REGISTRY,
@@ -39,20 +41,21 @@ from retail_assistant.evaluation.evaluated import (
 )
 from retail_assistant.evaluation.metrics import score, summarize
 from retail_assistant.evaluation.pictures import accuracy_bars, drawn
+from retail_assistant.evaluation.predict import together
 from retail_assistant.evaluation.report import headline, markdown_summary, missing
 from retail_assistant.evaluation.semantic import EMBEDDING_MODEL
-from retail_assistant.launch.spec import (
-    ArtefactRef,
-    LaunchSpec,
-)
+from retail_assistant.launch.spec import ArtefactRef, LaunchSpec, Resources, read_manifest
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import TableRef, fingerprint
-from retail_assistant.training.jobs import EVALUATED_TASK
+from retail_assistant.training.jobs import EVALUATED_TASK, Job
+from retail_assistant.training.planning.devices import Devices
 from retail_assistant.training.tracking.tracker import tracked_run
 
 GROUP = "evaluation"
 OWNERS = ["team:machine-learning"]
 MAX_ANSWER_TOKENS = 96
+GIB_A_PROCESS = 4.0
+"""Main memory of an answering process; what a GPU holds is not in it."""
 
 
 @dg.asset(
@@ -60,8 +63,8 @@ MAX_ANSWER_TOKENS = 96
     owners=OWNERS,
     kinds={"vllm", "parquet"},
     ins={"prompt_corpus": dg.AssetIn(partition_mapping=assistant_corpus)},
-    pool="inference",
-    code_version="2",
+    pool=TRAINING_POOL,
+    code_version="3",
 )
 def baseline_predictions(
     context: dg.AssetExecutionContext,
@@ -94,7 +97,7 @@ def baseline_predictions(
             "assortment": assortment.path,
             "base_model": base_model.folder / "model",
         },
-        code_version="2",
+        code_version="3",
         root=get_settings().storage,
     )
     return _predictions_result(launcher.launch(context, spec))
@@ -105,22 +108,47 @@ def baseline_predictions(
     owners=OWNERS,
     kinds={"vllm", "parquet"},
     partitions_def=job_partitions,
+    backfill_policy=dg.BackfillPolicy.single_run(),
     ins={"prompt_corpus": dg.AssetIn(partition_mapping=task_of_job)},
-    pool="inference",
-    code_version="2",
+    pool=TRAINING_POOL,
+    code_version="3",
 )
 def predictions(
     context: dg.AssetExecutionContext,
     launcher: Launcher,
-    prompt_corpus: TableRef,
+    prompt_corpus: dict[str, TableRef],
     base_model: ArtefactRef,
-    adapter: ArtefactRef,
-) -> dg.MaterializeResult[pl.DataFrame]:
-    """The job's answers to the evaluation questions."""
-    job = REGISTRY.evaluated_job(context.partition_key)
-    grounding = job.hyperparameters.grounding
-    spec = answering_spec(job.name, grounding, prompt_corpus, base_model, adapter)
-    return _predictions_result(launcher.launch(context, spec))
+    adapter: dict[str, ArtefactRef],
+) -> dg.MaterializeResult[dict[str, pl.DataFrame]]:
+    """The jobs' answers to the evaluation questions; all jobs of a run share one engine.
+
+    An adapter that the engine does not serve as it was trained (compared with PEFT, and with the
+    untouched model) gets no answers.
+    """
+    jobs = {key: REGISTRY.evaluated_job(key) for key in context.partition_keys}
+    specs = {
+        key: prediction_spec(job, prompt_corpus[job.task], base_model, adapter[key])
+        for key, job in jobs.items()
+    }
+    launch_together(context, launcher, list(specs.values()))
+    frames = {}
+    for key, spec in specs.items():
+        ref = ArtefactRef(folder=spec.folder, fingerprint=spec.fingerprint)
+        frames[key] = pl.read_parquet(ref.path("predictions"))
+        facts = table_facts(frames[key], **_predictions_metadata(ref))
+        context.add_asset_metadata(facts["metadata"], partition_key=key)
+    versions = {key: frame_version(frame) for key, frame in frames.items()}
+    # Dagster knows one data version of a run; of several partitions it names all their content.
+    version = fingerprint(versions) if len(versions) > 1 else next(iter(versions.values()))
+    return dg.MaterializeResult(value=frames, data_version=dg.DataVersion(version))
+
+
+def prediction_spec(
+    job: Job, corpus: TableRef, base_model: ArtefactRef, adapter_ref: ArtefactRef
+) -> LaunchSpec:
+    """What answers a job's questions: its own artefact, whichever jobs are answered beside it."""
+    grounding, processes = job.hyperparameters.grounding, job.resources.processes
+    return answering_spec(job.name, grounding, corpus, base_model, adapter_ref, processes)
 
 
 def answering_spec(
@@ -128,37 +156,69 @@ def answering_spec(
     grounding: str,
     prompt_corpus: TableRef,
     base_model: ArtefactRef,
-    adapter: ArtefactRef,
+    adapter_ref: ArtefactRef,
+    cpu_processes: int = 1,
 ) -> LaunchSpec:
     """An adapter's answers to the evaluation questions: the same for a job and for a champion."""
-    variant = {"name": job, "grounding": grounding}
+    settings = get_settings()
+    devices = Devices.parsed(settings.devices)
+    gpus = devices.count if devices.kind == "cuda" else 0
+    processes = gpus or cpu_processes
     return LaunchSpec(
         name="predictions",
         module="retail_assistant.evaluation.predict",
-        config={"variants": [variant], "max_tokens": MAX_ANSWER_TOKENS},
+        config={
+            "variants": [{"name": job, "grounding": grounding}],
+            "max_tokens": MAX_ANSWER_TOKENS,
+        },
         inputs={
             "prompt_corpus": prompt_corpus.sha256,
             "base_model": base_model.fingerprint,
-            "adapter": adapter.fingerprint,
+            "adapter": adapter_ref.fingerprint,
         },
         paths={
             "prompt_corpus": prompt_corpus.path,
             "base_model": base_model.folder / "model",
-            "adapter": adapter.folder / "adapter",
+            "adapter": adapter_ref.folder / "adapter",
         },
-        code_version="2",
-        root=get_settings().storage,
+        code_version="3",
+        root=settings.storage,
+        resources=Resources(
+            processes=processes,
+            gpus=gpus,
+            cpus=processes if processes > 1 else None,
+            memory_gib=GIB_A_PROCESS * processes,
+        ),
     )
+
+
+def launch_together(
+    context: dg.AssetExecutionContext, launcher: Launcher, specs: Sequence[LaunchSpec]
+) -> None:
+    """Answer for all artefacts that are not there yet, with one engine.
+
+    Raises:
+        LaunchError: some have no answers; the others keep theirs.
+    """
+    unanswered = [spec for spec in specs if read_manifest(spec.folder) is None]
+    for spec in specs:
+        if spec not in unanswered:
+            context.log.info(f"{spec.name} {spec.fingerprint}: unchanged, kept")
+    if unanswered:
+        launcher.launch(context, together(unanswered))
 
 
 def _predictions_result(ref: ArtefactRef) -> dg.MaterializeResult[pl.DataFrame]:
+    return table_result(pl.read_parquet(ref.path("predictions")), **_predictions_metadata(ref))
+
+
+def _predictions_metadata(ref: ArtefactRef) -> dict[str, Any]:
     metrics = {key.replace(" ", "_"): value for key, value in ref.manifest().metrics.items()}
-    return table_result(
-        pl.read_parquet(ref.path("predictions")),
-        fingerprint=ref.fingerprint,
-        artefact=dg.MetadataValue.path(str(ref.folder)),
+    return {
+        "fingerprint": ref.fingerprint,
+        "artefact": dg.MetadataValue.path(str(ref.folder)),
         **metrics,
-    )
+    }
 
 
 @dg.asset(

@@ -3,7 +3,9 @@
 import hashlib
 import io
 import json
-from typing import Any, get_origin
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args, get_origin
 
 import dagster as dg
 import polars as pl
@@ -12,7 +14,7 @@ from retail_assistant.catalog.lineage import ColumnSources
 from retail_assistant.catalog.overview import Overview
 from retail_assistant.launch.spec import ArtefactRef, read_artefact_ref, write_artefact_ref
 from retail_assistant.settings import get_settings
-from retail_assistant.storage import TableRef, TableStore
+from retail_assistant.storage import StorageError, TableRef, TableStore
 
 PREVIEW_ROWS = 5
 PREVIEW_CHARACTERS = 160
@@ -109,31 +111,46 @@ class StorageIOManager(dg.ConfigurableIOManager):
     """Frames go to content-named parquet files, artefact references to small pointer files.
 
     An input is loaded as its parameter's annotation asks: `pl.DataFrame`, `pl.LazyFrame`,
-    `TableRef` (where it is and which content) or `ArtefactRef`; `dict[str, TableRef]` takes any
-    number of partitions, by their keys. A table that was written in pieces
-    comes as a `TableRef`: it is stored already, and only its pointer moves.
+    `TableRef` (where it is and which content) or `ArtefactRef`; `dict[str, TableRef]` and
+    `dict[str, ArtefactRef]` take any number of partitions, by their keys. A table that was written
+    in pieces comes as a `TableRef`: it is stored already, and only its pointer moves. An asset
+    that makes several partitions in one run gives a dictionary with a value for each.
     """
 
     def handle_output(
-        self, context: dg.OutputContext, obj: pl.DataFrame | TableRef | ArtefactRef
+        self,
+        context: dg.OutputContext,
+        obj: pl.DataFrame | TableRef | ArtefactRef | Mapping[str, pl.DataFrame],
     ) -> None:
-        """Store a frame or a reference, and say where."""
-        partition = context.asset_partition_key if context.has_asset_partitions else None
+        """Store a frame or a reference, or one of each partition, and say where."""
         name = context.asset_key.path[-1]
+        if isinstance(obj, Mapping):
+            _require_keys(name, obj, context.asset_partition_keys)
+            paths = {key: self._store(obj[key], name, key) for key in sorted(obj)}
+            if len(paths) > 1:
+                context.add_output_metadata({"paths": {k: str(path) for k, path in paths.items()}})
+                return
+            (path,) = paths.values()
+        else:
+            partition = context.asset_partition_key if context.has_asset_partitions else None
+            path = self._store(obj, name, partition)
+        context.add_output_metadata({"path": dg.MetadataValue.path(str(path))})
+
+    def _store(
+        self, obj: pl.DataFrame | TableRef | ArtefactRef, name: str, partition: str | None
+    ) -> Path:
         store = TableStore(get_settings().storage)
         if isinstance(obj, pl.DataFrame):
-            path = store.write(obj, name, partition).path
-        elif isinstance(obj, TableRef):
-            path = obj.path
+            return store.write(obj, name, partition).path
+        if isinstance(obj, TableRef):
             store.point(obj, name, partition)
-        else:
-            path = obj.folder
-            write_artefact_ref(obj, get_settings().storage, name, partition)
-        context.add_output_metadata({"path": dg.MetadataValue.path(str(path))})
+            return obj.path
+        write_artefact_ref(obj, get_settings().storage, name, partition)
+        return obj.folder
 
     def load_input(
         self, context: dg.InputContext
-    ) -> pl.DataFrame | pl.LazyFrame | TableRef | ArtefactRef | dict[str, TableRef]:
+    ) -> pl.DataFrame | pl.LazyFrame | TableRef | ArtefactRef | dict[str, Any]:
         """Load what an upstream asset stored.
 
         Raises:
@@ -142,8 +159,10 @@ class StorageIOManager(dg.ConfigurableIOManager):
         name = context.asset_key.path[-1]
         wanted = context.dagster_type.typing_type
         if get_origin(wanted) is dict:
-            store = TableStore(get_settings().storage)
-            return {key: store.ref(name, key) for key in sorted(context.asset_partition_keys)}
+            keys, root = sorted(context.asset_partition_keys), get_settings().storage
+            if get_args(wanted)[1] is ArtefactRef:
+                return {key: read_artefact_ref(root, name, key) for key in keys}
+            return {key: TableStore(root).ref(name, key) for key in keys}
         partition = context.asset_partition_key if context.has_asset_partitions else None
         if wanted is ArtefactRef:
             return read_artefact_ref(get_settings().storage, name, partition)
@@ -151,3 +170,11 @@ class StorageIOManager(dg.ConfigurableIOManager):
         if wanted is TableRef:
             return ref
         return ref.scan() if wanted is pl.LazyFrame else ref.read()
+
+
+def _require_keys(name: str, given: Mapping[str, Any], partitions: Iterable[str]) -> None:
+    if set(given) != set(partitions):
+        raise StorageError(
+            f"{name}: values for {', '.join(sorted(given))}; allowed: one for each of"
+            f" {', '.join(sorted(partitions))}"
+        )

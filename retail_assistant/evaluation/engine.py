@@ -1,22 +1,26 @@
 """Answers from a model: vLLM where it runs, Hugging Face generate where it does not, one interface.
 
-On CUDA one vLLM engine holds the base model and any number of adapters. On a CPU vLLM's LoRA
-kernels fall back to plain torch and are about ten times slower than merged weights, so there an
-adapter is merged first and the engine serves the merged model.
+One engine holds the base model and any number of adapters. On CUDA vLLM reads a request's adapter
+beside the base's weights, so that all models answer in the same batches. Its kernels for that fall
+back to plain torch on a CPU and are about ten times slower than merged weights, so there the
+weights of the running engine are swapped, one model after the other.
+
+Decoding is greedy: the most probable token, whatever the model's own generation settings say. The
+same requests give the same answers. In other company (a smaller rest of a killed run, say) sums
+are rounded elsewhere in their last bits, which can only turn a token whose rival is as probable.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Protocol
 
 from retail_assistant.corpus.encoding import Encoder, PromptStyle
 from retail_assistant.corpus.rendering import Message
-from retail_assistant.training.jobs import served_rank
-from retail_assistant.training.merge import merge
-from retail_assistant.vllm_options import vllm_options
+
+ONLY = "adapter"
+"""What the adapter of an engine is called that has no other."""
 
 
 @dataclass(frozen=True)
@@ -30,188 +34,146 @@ class Answer:
 
 
 class Engine(Protocol):
-    """Something that answers conversations, greedily."""
+    """Something that answers conversations, greedily, with the base model or one of its adapters.
+
+    An adapter is named as `open_engine` was told; None is the base model.
+    """
 
     name: str
 
-    def answer(self, conversations: Sequence[list[Message]], max_tokens: int) -> list[Answer]:
+    def answer(
+        self, conversations: Sequence[list[Message]], max_tokens: int, adapter: str | None = None
+    ) -> list[Answer]:
         """One answer per conversation, in order."""
         ...
 
-    def stream(self, conversation: list[Message], max_tokens: int) -> Iterator[str]:
+    def finished(
+        self,
+        conversations: Sequence[list[Message]],
+        max_tokens: int,
+        adapters: Sequence[str | None],
+    ) -> Iterator[tuple[int, Answer]]:
+        """Each conversation's number and its answer by its adapter, as soon as it is written."""
+        ...
+
+    def stream(
+        self, conversation: list[Message], max_tokens: int, adapter: str | None = None
+    ) -> Iterator[str]:
         """One answer, piece by piece as it is written."""
+        ...
+
+    def log_probabilities(
+        self,
+        prompts: Sequence[list[int]],
+        continuations: Sequence[list[int]],
+        adapter: str | None = None,
+    ) -> list[list[float]]:
+        """For each pair the natural log-probability of every token of the continuation.
+
+        Each token after the prompt and the continuation's tokens before it; of the softmax over
+        the whole vocabulary at temperature 1, in float32. One list a pair, as long as its
+        continuation, in order.
+
+        Raises:
+            ValueError: not as many continuations as prompts, an empty prompt, or a pair longer
+                than the engine reads.
+        """
         ...
 
 
 @contextmanager
 def open_engine(
     base: Path,
-    adapter: Path | None,
+    adapters: Mapping[str, Path] | Path | None = None,
     *,
     style: PromptStyle,
     max_length: int,
     say: Callable[[str], None],
 ) -> Iterator[Engine]:
-    """An engine for a base model, with an adapter or without; freed at the end.
+    """An engine for a base model and its adapters; freed at the end.
 
     Args:
         base: folder of the base model (safetensors).
-        adapter: folder of a PEFT adapter, or None for the untouched model.
-        style: how prompts were rendered for the adapter's training.
+        adapters: folders of PEFT adapters, by the names that requests call them; None: none. Of a
+            single folder no request has to speak: that adapter answers, and never the base.
+        style: how prompts were rendered for the adapters' training.
         max_length: longest prompt plus answer, in tokens.
         say: told which engine answers, and why it is not vLLM where it is not.
+
+    Raises:
+        AdapterError: an adapter is of a kind that the engine does not serve.
     """
     import torch
     from transformers import AutoTokenizer
 
-    on_gpu = torch.cuda.is_available()
+    from retail_assistant.evaluation.transformers_engine import TransformersEngine
+    from retail_assistant.evaluation.vllm_engine import open_vllm
+
     # Batched generation continues on the right, so the padding has to be on the left.
     tokenizer = AutoTokenizer.from_pretrained(base, padding_side="left", trust_remote_code=False)
     encoder = Encoder(tokenizer, style)
-    with TemporaryDirectory(prefix="merged-") as scratch:
-        model = base
-        if adapter is not None and not on_gpu:
-            model = merge(base, adapter, Path(scratch))
-            adapter = None
-        try:
-            engine: Engine = _VllmEngine(model, adapter, encoder, max_length, on_gpu)
-        except ImportError as error:
-            say(f"vLLM cannot be used here ({error}); Hugging Face generate answers, slower")
-            engine = _TransformersEngine(model, adapter, encoder, tokenizer)
-        say(f"answering with {engine.name}")
-        yield engine
-
-
-class _VllmEngine:
-    def __init__(
-        self, model: Path, adapter: Path | None, encoder: Encoder, max_length: int, on_gpu: bool
-    ) -> None:
-        options = vllm_options(model, max_length, on_gpu=on_gpu)
-        from vllm import LLM
-
-        if adapter is not None:
-            options |= {"enable_lora": True, "max_lora_rank": _rank_step(adapter)}
-        self._llm = LLM(**options)
-        self._adapter, self._encoder = adapter, encoder
-        self.name = "vllm on " + ("cuda" if on_gpu else "cpu")
-
-    def _lora(self) -> Any:
-        from vllm.lora.request import LoRARequest
-
-        return LoRARequest("adapter", 1, str(self._adapter)) if self._adapter else None
-
-    def _sampling(self, max_tokens: int) -> Any:
-        from vllm import SamplingParams
-
-        # Not the model's own generation settings, which need not know its end-of-turn token either.
-        return SamplingParams(
-            temperature=0.0, max_tokens=max_tokens, stop_token_ids=[self._encoder.end_of_turn]
+    held = {ONLY: adapters} if isinstance(adapters, Path) else dict(adapters or {})
+    try:
+        engine: Engine = open_vllm(
+            base, held, encoder, max_length, on_gpu=torch.cuda.is_available()
         )
+    except ImportError as error:
+        say(f"vLLM cannot be used here ({error}); Hugging Face generate answers, slower")
+        engine = TransformersEngine(base, held, encoder, tokenizer, max_length)
+    say(f"answering with {engine.name}")
+    yield _OneAdapter(engine) if isinstance(adapters, Path) else engine
 
-    def answer(self, conversations: Sequence[list[Message]], max_tokens: int) -> list[Answer]:
-        outputs = self._llm.generate(
-            # Token ids, for vLLM would put a beginning of sequence before a text that has one.
-            [{"prompt_token_ids": ids} for ids in self._encoder.prompts(conversations)],
-            self._sampling(max_tokens),
-            use_tqdm=False,
-            lora_request=self._lora(),
-        )
-        return [
-            Answer(
-                text=output.outputs[0].text.strip(),
-                finish_reason=output.outputs[0].finish_reason or "none",
-                prompt_tokens=len(output.prompt_token_ids or ()),
-                completion_tokens=len(output.outputs[0].token_ids),
+
+class _OneAdapter:
+    """An engine whose requests are all for its only adapter."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self.name = engine, engine.name
+
+    def answer(
+        self, conversations: Sequence[list[Message]], max_tokens: int, adapter: str | None = None
+    ) -> list[Answer]:
+        return self._engine.answer(conversations, max_tokens, adapter or ONLY)
+
+    def finished(
+        self,
+        conversations: Sequence[list[Message]],
+        max_tokens: int,
+        adapters: Sequence[str | None],
+    ) -> Iterator[tuple[int, Answer]]:
+        return self._engine.finished(conversations, max_tokens, [one or ONLY for one in adapters])
+
+    def stream(
+        self, conversation: list[Message], max_tokens: int, adapter: str | None = None
+    ) -> Iterator[str]:
+        return self._engine.stream(conversation, max_tokens, adapter or ONLY)
+
+    def log_probabilities(
+        self,
+        prompts: Sequence[list[int]],
+        continuations: Sequence[list[int]],
+        adapter: str | None = None,
+    ) -> list[list[float]]:
+        return self._engine.log_probabilities(prompts, continuations, adapter or ONLY)
+
+
+def joined(
+    prompts: Sequence[list[int]], continuations: Sequence[list[int]], max_length: int
+) -> list[list[int]]:
+    """The token ids of each prompt with its continuation.
+
+    Raises:
+        ValueError: as `Engine.log_probabilities`.
+    """
+    if len(prompts) != len(continuations):
+        raise ValueError(f"{len(prompts)} prompts with {len(continuations)} continuations")
+    pairs = [[*prompt, *rest] for prompt, rest in zip(prompts, continuations, strict=True)]
+    for number, (prompt, pair) in enumerate(zip(prompts, pairs, strict=True)):
+        if not prompt:
+            raise ValueError(f"prompt {number} is empty; allowed: one token or more")
+        if len(pair) >= max_length:
+            raise ValueError(
+                f"prompt {number} and its continuation have {len(pair)} tokens;"
+                f" allowed: {max_length - 1}"
             )
-            for output in outputs
-        ]
-
-    def stream(self, conversation: list[Message], max_tokens: int) -> Iterator[str]:
-        engine = self._llm.llm_engine
-        engine.add_request(
-            "stream",
-            {"prompt_token_ids": self._encoder.prompt(conversation)},
-            self._sampling(max_tokens),
-            lora_request=self._lora(),
-        )
-        written = 0
-        while engine.has_unfinished_requests():
-            for output in engine.step():
-                whole = output.outputs[0].text
-                yield whole[written:]
-                written = len(whole)
-
-
-def _rank_step(adapter: Path) -> int:
-    import json
-
-    rank = json.loads((adapter / "adapter_config.json").read_text())["r"]
-    return served_rank(rank)
-
-
-class _TransformersEngine:
-    name = "hugging face generate"
-    batch = 16
-
-    def __init__(self, model: Path, adapter: Path | None, encoder: Encoder, tokenizer: Any) -> None:
-        import torch
-        from peft import PeftModel
-        from transformers import AutoModelForCausalLM
-
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._encoder, self._tokenizer = encoder, tokenizer
-        if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        loaded = AutoModelForCausalLM.from_pretrained(model, dtype="auto", trust_remote_code=False)
-        if adapter is not None:
-            loaded = PeftModel.from_pretrained(loaded, adapter)
-        self._model = loaded.to(self._device).eval()
-        self._stops = {encoder.end_of_turn, tokenizer.eos_token_id}
-
-    def answer(self, conversations: Sequence[list[Message]], max_tokens: int) -> list[Answer]:
-        answers: list[Answer] = []
-        for start in range(0, len(conversations), self.batch):
-            answers += self._answer_batch(conversations[start : start + self.batch], max_tokens)
-        return answers
-
-    def stream(self, conversation: list[Message], max_tokens: int) -> Iterator[str]:
-        from threading import Thread
-
-        from transformers import TextIteratorStreamer
-
-        pieces = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
-        options = {**self._inputs([conversation]), **self._options(max_tokens), "streamer": pieces}
-        writer = Thread(target=self._model.generate, kwargs=options)
-        writer.start()
-        yield from pieces
-        writer.join()
-
-    def _inputs(self, conversations: Sequence[list[Message]]) -> Any:
-        ids = list(self._encoder.prompts(conversations))
-        return self._tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self._device)
-
-    def _options(self, max_tokens: int) -> dict[str, Any]:
-        return {
-            "do_sample": False,
-            "max_new_tokens": max_tokens,
-            "eos_token_id": sorted(self._stops),
-            "pad_token_id": self._tokenizer.pad_token_id,
-        }
-
-    def _answer_batch(self, batch: Sequence[list[Message]], max_tokens: int) -> list[Answer]:
-        inputs = self._inputs(batch)
-        width = inputs["input_ids"].shape[1]
-        generated = self._model.generate(**inputs, **self._options(max_tokens))
-        answers = []
-        for row, mask in zip(generated[:, width:].tolist(), inputs["attention_mask"], strict=True):
-            stop = next((place for place, one in enumerate(row) if one in self._stops), None)
-            tokens = row[:stop]
-            answers.append(
-                Answer(
-                    text=self._tokenizer.decode(tokens, skip_special_tokens=True).strip(),
-                    finish_reason="length" if stop is None else "stop",
-                    prompt_tokens=int(mask.sum()),
-                    completion_tokens=len(tokens),
-                )
-            )
-        return answers
+    return pairs

@@ -75,6 +75,11 @@ class Workload:
             size=path.stat().st_size,
         )
 
+    def beside(self, spec: LaunchSpec) -> "Workload":
+        """Another artefact that this process makes; its code says when it is finished."""
+        spec.folder.mkdir(parents=True, exist_ok=True)
+        return Workload(spec, self._pipes)
+
     def finish(self) -> Manifest:
         """Write the manifest: from here on the work is done."""
         manifest = Manifest(

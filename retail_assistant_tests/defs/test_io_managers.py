@@ -1,9 +1,13 @@
-"""How frames become versions."""
+"""How frames become versions, and how a run stores several partitions."""
 
+from pathlib import Path
+
+import dagster as dg
 import polars as pl
 import pytest
 
-from retail_assistant.defs.io_managers import frame_version
+from retail_assistant.defs.io_managers import StorageIOManager, frame_version
+from retail_assistant.storage import StorageError, TableStore
 
 PLAIN = pl.DataFrame(
     {
@@ -43,3 +47,37 @@ def test_equal_frames_have_one_version_however_they_were_computed() -> None:
 )
 def test_other_content_has_another_version(other: pl.DataFrame) -> None:
     assert frame_version(other) != frame_version(PLAIN)
+
+
+LETTERS = dg.StaticPartitionsDefinition(["a", "b", "c"])
+RANGE = {"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "b"}
+
+
+def materialized(frames: dict[str, pl.DataFrame]) -> dg.ExecuteInProcessResult:
+    @dg.asset(partitions_def=LETTERS, backfill_policy=dg.BackfillPolicy.single_run())
+    def letters() -> dg.MaterializeResult[dict[str, pl.DataFrame]]:
+        return dg.MaterializeResult(value=frames)
+
+    return dg.materialize([letters], resources={"io_manager": StorageIOManager()}, tags=RANGE)
+
+
+@pytest.mark.usefixtures("fresh_settings")
+def test_a_run_of_several_partitions_stores_one_frame_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETAIL_STORAGE_URI", str(tmp_path))
+    frames = {"a": PLAIN, "b": PLAIN.reverse()}
+    assert materialized(frames).success
+    store = TableStore(tmp_path)
+    assert store.partitions("letters") == ["a", "b"]
+    assert all(store.ref("letters", key).read().equals(frame) for key, frame in frames.items())
+
+
+@pytest.mark.usefixtures("fresh_settings")
+def test_a_partition_without_a_frame_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETAIL_STORAGE_URI", str(tmp_path))
+    with pytest.raises(StorageError, match="letters: values for a; allowed: one for each of a, b"):
+        materialized({"a": PLAIN})
+    assert TableStore(tmp_path).partitions("letters") == []

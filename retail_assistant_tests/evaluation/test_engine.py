@@ -34,6 +34,31 @@ def check(engine: Engine, encoder: Encoder) -> None:
         assert "".join(engine.stream(conversation, MAX_TOKENS)).strip() == answer.text
 
 
+def check_log_probabilities(engine: Engine, folder: Path) -> None:
+    """Against the sum of the model's own logits, position by position; and what is refused."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    prompts = [[5, 6, 7], [5, 6, 7, 8, 9, 10, 11], [12], [5, 6, 7]]
+    continuations = [[30, 31], [40], list(range(60, 80)), []]
+    found = engine.log_probabilities(prompts, continuations)
+    assert [len(one) for one in found] == [2, 1, 20, 0]
+    for prompt, rest, scores in zip(prompts, continuations, found, strict=True):
+        for place, token in enumerate(rest):
+            with torch.no_grad():
+                logits = model(torch.tensor([[*prompt, *rest[:place]]])).logits[0, -1]
+            assert scores[place] == pytest.approx(logits.log_softmax(-1)[token].item(), abs=1e-3)
+    assert engine.log_probabilities([], []) == []
+    for wrong, allowed in [
+        (([[1]], []), "1 prompts with 0 continuations"),
+        (([[1], []], [[2], [3]]), "prompt 1 is empty"),
+        (([[1] * 500], [[2] * 12]), "512 tokens; allowed: 511"),
+    ]:
+        with pytest.raises(ValueError, match=allowed):
+            engine.log_probabilities(*wrong)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("style", ["chat", "alpaca"])
 @pytest.mark.parametrize("make", [gemma_tokenizer, llama_tokenizer])
@@ -46,6 +71,7 @@ def test_hugging_face_reads_the_trained_tokens(
     with open_engine(tmp_path, None, style=style, max_length=512, say=lambda _: None) as engine:
         assert engine.name == "hugging face generate"
         check(engine, Encoder(tokenizer, style))
+        check_log_probabilities(engine, tmp_path)
 
 
 @pytest.mark.slow
@@ -60,6 +86,7 @@ def check_vllm(folder: Path) -> None:
     with open_engine(folder, None, style="chat", max_length=512, say=lambda _: None) as engine:
         assert engine.name.startswith("vllm")
         check(engine, Encoder(gemma_tokenizer()))
+        check_log_probabilities(engine, folder)
 
 
 @pytest.mark.slow
