@@ -75,7 +75,7 @@ def _separated(path: Path, delimiter: str) -> tuple[list[str], list[TextRow]]:
 
 
 def _numbered(header: Sequence[str], lines: Iterator[list[str]]) -> Iterator[TextRow]:
-    for number, values in enumerate((line for line in lines if any(line)), start=1):
+    for number, values in enumerate(filter(None, lines), start=1):
         if len(values) == len(header):
             yield TextRow(number, dict(zip(header, values, strict=True)))
         else:

@@ -26,7 +26,7 @@ RejectionReason = Literal[
 REVIEWER_PREFIX = "reviewer"
 POSITIVE_WORDS = ("positive", "pos", "1", "true", "yes", "good")
 
-LABELLED = {
+LABELLED: dict[str, pl.DataType | type[pl.DataType]] = {
     "text_id": pl.String,
     "source_row": pl.Int64,
     "text": pl.String,
@@ -166,9 +166,7 @@ def _told_apart(
         known = text if text in names else label
         other = names[1] if names[0] == known else names[0]
         return (text or other), (label or other)
-    values = {
-        name: {_folded(row.fields.get(name, "")) for row in rows} - {""} for name in names
-    }
+    values = {name: {_folded(row.fields.get(name, "")) for row in rows} - {""} for name in names}
     of_two = [name for name in names if len(values[name]) == 2]
     if len(of_two) != 1:
         return None, None

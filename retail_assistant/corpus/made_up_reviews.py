@@ -128,7 +128,7 @@ def _alternating() -> Iterator[Sentiment]:
 
 
 def _judged(text: str, sentiment: Sentiment, seed: int) -> Review:
-    """The review with its label, wrong where the draw says so, and what the reviewers make of it."""
+    """The review with its label, wrong where the draw says so, and its reviewers' labels."""
 
     def said(who: str, errors: float) -> Sentiment:
         is_wrong = stable_fraction("judged", seed, who, text) < errors

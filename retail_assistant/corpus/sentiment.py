@@ -60,9 +60,7 @@ def split_texts(
     return sided.select("text_id", "cluster_id", "subset").sort("text_id")
 
 
-def sentiment_rows(
-    texts: pl.DataFrame, encoder: Encoder, *, seed: int
-) -> pl.DataFrame:
+def sentiment_rows(texts: pl.DataFrame, encoder: Encoder, *, seed: int) -> pl.DataFrame:
     """The prompt corpus of labelled texts: their columns, subset, prompt, completion and lengths.
 
     Raises:

@@ -39,22 +39,22 @@ def observed_labelled_texts() -> Iterator[dg.ObserveResult]:
 
 
 @dg.multi_asset(
-    specs=[
-        dg.AssetSpec(
-            name,
+    outs={
+        name: dg.AssetOut(
+            dagster_type=pl.DataFrame,
             description=description,
-            deps=["labelled_text_file"],
-            group_name=GROUP,
             owners=OWNERS,
             kinds={"polars", "parquet"},
-            code_version=f"1.{fingerprint(get_corpus_profile().sentiment.model_dump())[:8]}",
             automation_condition=REFRESH_ONCE_MADE,
         )
         for name, description in (
-            ("labelled_texts", "Texts with one of two labels each, and what reviewers say of them."),
-            ("rejected_labelled_texts", "Rows of the file that cannot be used, with a reason each."),
+            ("labelled_texts", "Texts with one of two labels each, and what reviewers say."),
+            ("rejected_labelled_texts", "Rows of the file that are not used, with a reason each."),
         )
-    ]
+    },
+    deps=["labelled_text_file"],
+    group_name=GROUP,
+    code_version=f"1.{fingerprint(get_corpus_profile().sentiment.model_dump())[:8]}",
 )
 def cleaned_labelled_texts() -> Iterator[dg.MaterializeResult[pl.DataFrame]]:
     """The file, cleaned: every row of it is in one of both tables."""
