@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from itertools import combinations
 
+import numpy as np
 import polars as pl
 
 ORIGINAL, MAJORITY = "original", "majority"
@@ -105,5 +106,7 @@ def _kappa(both: pl.DataFrame, first: str, second: str) -> tuple[float, float, f
     ]
     if not both.height or both.select(pl.all().n_unique()).row(0) == (1, 1):
         return math.nan, math.nan, math.nan
-    found = cohens_kappa(table)
+    # Of a judge who always says the same kappa is 0 and has no interval.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = cohens_kappa(table)
     return float(found.kappa), float(found.kappa_low), float(found.kappa_upp)

@@ -41,14 +41,12 @@ def agreement_bars(pairs: pl.DataFrame) -> str:
     shown = pairs.drop_nulls("kappa")
     figure, plot = axes(height=0.9 + 0.32 * max(1, shown.height), grid="x")
     labels = [f"{first} / {second}" for first, second in shown.select("first", "second").rows()]
-    spread = [
-        (shown["kappa"] - shown["low"]).to_list(),
-        (shown["high"] - shown["kappa"]).to_list(),
-    ]
-    plot.barh(range(shown.height), shown["kappa"].to_list(), xerr=spread, height=0.7, capsize=3)
+    kappa, low, high = (shown[name].fill_null(shown["kappa"]) for name in ("kappa", "low", "high"))
+    spread = [(kappa - low).to_list(), (high - kappa).to_list()]
+    plot.barh(range(shown.height), kappa.to_list(), xerr=spread, height=0.7, capsize=3)
     plot.set_yticks(range(shown.height), labels, fontsize=8)
     for written in plot.get_yticklabels():
         written.set_parse_math(False)
     plot.invert_yaxis()
-    plot.set(xlabel="Cohen's kappa", xlim=(min(0.0, *shown["low"].to_list(), 0.0), 1.02))
+    plot.set(xlabel="Cohen's kappa", xlim=(min([0.0, *low.to_list()]), 1.02))
     return as_markdown(figure, "Cohen's kappa of each two judges")
