@@ -116,6 +116,42 @@ def chat(
     raise typer.Exit(converse(get_settings(), question, console))
 
 
+@app.command()
+def classify(
+    job: Annotated[str, typer.Option(help="A trained job of the task sentiment.")],
+    texts: Annotated[
+        Path,
+        typer.Option("--input", exists=True, dir_okay=False, help=".csv, .tsv, .jsonl, .parquet"),
+    ],
+    output: Annotated[Path, typer.Option(dir_okay=False, help="The file to write: .csv or .jsonl")],
+    column: Annotated[
+        str | None, typer.Option(help="The column of the texts; default: found by its name.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an output that was broken off.")
+    ] = False,
+) -> None:
+    """Label new texts with a trained classifier: row, text, label, probability."""
+    from retail_assistant.defs.partitions import REGISTRY
+    from retail_assistant.evaluation.classification.labelling import label_file, new_texts
+    from retail_assistant.evaluation.classification.trained import open_classifier
+
+    found = new_texts(texts, column)
+    with open_classifier(
+        REGISTRY.classifying_job(job).name, get_settings().storage, errors.print
+    ) as classifier:
+        kept = label_file(
+            classifier,
+            found,
+            output,
+            resume=resume,
+            progress=lambda done, total: errors.print(f"{done} of {total} texts", highlight=False),
+        )
+    console.print(
+        f"{len(found) - kept} texts labelled, {kept} were there already: {output}", highlight=False
+    )
+
+
 @app.command(help=EVALUATE_HELP)
 def evaluate(
     dialogues: Annotated[Path, typer.Option(exists=True, dir_okay=False)],

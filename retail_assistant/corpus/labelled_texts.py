@@ -41,7 +41,7 @@ REJECTED = {
     "text": pl.String,
     "label": pl.String,
 }
-_TEXT_NAMES = ("text", "review", "sentence", "tweet", "comment", "content")
+TEXT_NAMES = ("text", "review", "sentence", "tweet", "comment", "content")
 _LABEL_NAMES = ("label", "sentiment", "class", "polarity", "target")
 _SHOWN_LABELS = 8
 
@@ -100,7 +100,7 @@ def read_labelled_texts(path: Path, policy: LabellingPolicy) -> LabelledTexts:
     """
     names, rows = read_text_rows(path)
     columns = found_columns(path, names, rows, policy)
-    words = {_folded(label): word.strip() for label, word in policy.labels.items()}
+    words = {folded(label): word.strip() for label, word in policy.labels.items()}
     kept: list[dict] = []
     rejected: list[tuple] = []
     for row in rows:
@@ -134,10 +134,10 @@ def found_columns(
     """
     reviewers = policy.reviewers
     if reviewers is None:
-        reviewers = tuple(name for name in names if _folded(name).startswith(REVIEWER_PREFIX))
+        reviewers = tuple(name for name in names if folded(name).startswith(REVIEWER_PREFIX))
     others = [name for name in names if name not in reviewers]
-    text = policy.text or _named(others, _TEXT_NAMES)
-    label = policy.label or _named(others, _LABEL_NAMES)
+    text = policy.text or named(others, TEXT_NAMES)
+    label = policy.label or named(others, _LABEL_NAMES)
     if len(others) == 2 and (text is None or label is None):
         text, label = _told_apart(others, rows, text, label)
     if text is None or label is None or text == label:
@@ -154,8 +154,9 @@ def found_columns(
     return Columns(text, label, reviewers)
 
 
-def _named(names: Sequence[str], known: Sequence[str]) -> str | None:
-    by_folded = {_folded(name): name for name in names}
+def named(names: Sequence[str], known: Sequence[str]) -> str | None:
+    """The first of the known names that is among some, as it is spelled there."""
+    by_folded = {folded(name): name for name in names}
     return next((by_folded[one] for one in known if one in by_folded), None)
 
 
@@ -166,7 +167,7 @@ def _told_apart(
         known = text if text in names else label
         other = names[1] if names[0] == known else names[0]
         return (text or other), (label or other)
-    values = {name: {_folded(row.fields.get(name, "")) for row in rows} - {""} for name in names}
+    values = {name: {folded(row.fields.get(name, "")) for row in rows} - {""} for name in names}
     of_two = [name for name in names if len(values[name]) == 2]
     if len(of_two) != 1:
         return None, None
@@ -188,7 +189,7 @@ def _problem(
         return "too_long", f"{len(text)} characters; allowed: {policy.max_characters}"
     if not label:
         return "missing_label", ""
-    if words and _folded(label) not in words:
+    if words and folded(label) not in words:
         return "unknown_label", f"allowed: {', '.join(policy.labels)}"
     return None, ""
 
@@ -206,14 +207,14 @@ def _both_labels(
         )
     ordered = sorted(counted)
     if policy.positive is not None:
-        named = _named(ordered, [_folded(policy.positive)])
+        named = named(ordered, [folded(policy.positive)])
         if named is None:
             raise LabelledTextError(
                 f"{path}: positive={policy.positive!r}; allowed: {' or '.join(ordered)}"
             )
         positive = named
     else:
-        positive = _named(ordered, POSITIVE_WORDS) or ordered[1]
+        positive = named(ordered, POSITIVE_WORDS) or ordered[1]
     return next(label for label in ordered if label != positive), positive
 
 
@@ -221,10 +222,10 @@ def _without_repetition(kept: list[dict], rejected: list[tuple]) -> list[dict]:
     """Each text once; texts that say the same under different labels not at all."""
     labels: dict[str, set[str]] = {}
     for one in kept:
-        labels.setdefault(_folded(one["text"]), set()).add(one["label"])
+        labels.setdefault(folded(one["text"]), set()).add(one["label"])
     first: dict[str, dict] = {}
     for one in kept:
-        key, reason, detail = _folded(one["text"]), "", ""
+        key, reason, detail = folded(one["text"]), "", ""
         if len(labels[key]) > 1:
             reason, detail = "conflicting_labels", " and ".join(sorted(labels[key]))
         elif key in first:
@@ -252,7 +253,7 @@ def _labelled(
             word = None
         reviewers.append({"reviewer": name, "label": word})
     return {
-        "text_id": stable_digest("labelled text", _folded(one["text"])),
+        "text_id": stable_digest("labelled text", folded(one["text"])),
         "source_row": one["row"].number,
         "text": one["text"],
         "label": one["label"],
@@ -262,8 +263,9 @@ def _labelled(
 
 
 def _word(label: str, words: Mapping[str, str]) -> str:
-    return words.get(_folded(label), _folded(label))
+    return words.get(folded(label), folded(label))
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
+    """A text without its case and its spacing, as texts and labels are compared."""
     return " ".join(text.casefold().split())

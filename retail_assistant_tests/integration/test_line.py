@@ -23,9 +23,23 @@ PARTITIONS = {
     "evaluation_report": set(JOBS),
 }
 SEARCHES = {"hyperparameter_search", "trial_adapter", "search_report"}
-NEVER_MADE = {"champion", "product_images", "merged_model", *SEARCHES}
+CLASSIFIERS = {
+    "labelled_texts",
+    "rejected_labelled_texts",
+    "classification_baseline",
+    "classifications",
+    "classification_report",
+    "label_quality",
+}
+NEVER_MADE = {"champion", "product_images", "merged_model", *SEARCHES, *CLASSIFIERS}
 """A model of random weights passes no rule of the promotion policy; the others are on demand."""
-OBSERVED = {"raw_catalog", "catalog_profile", "store_knowledge", "base_model_source"}
+OBSERVED = {
+    "raw_catalog",
+    "catalog_profile",
+    "store_knowledge",
+    "labelled_text_file",
+    "base_model_source",
+}
 MAY_BE_EMPTY = ("rejected_", "unwritten_", "catalog_changes")
 NAMING_ATTRIBUTES = ("src", "href", "xlink:href", "srcset", "data", "action", "poster")
 STYLE_REFERENCE = re.compile(r"""(?:url\(|@import )["']?([^"')]+)""")

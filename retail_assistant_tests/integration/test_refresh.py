@@ -42,7 +42,13 @@ MADE = {
 }
 """Not the prompts: they wait for the base model, which no test here needs."""
 CLEANED = {"products", "rejected_products"}
-OBSERVED = {"raw_catalog", "catalog_profile", "store_knowledge", "base_model_source"}
+OBSERVED = {
+    "raw_catalog",
+    "catalog_profile",
+    "store_knowledge",
+    "labelled_text_file",
+    "base_model_source",
+}
 MODULE = "retail_assistant.definitions"
 LOOK_SECONDS = 2
 # Nothing in progress and nothing new for so long: several looks of both sensors.

@@ -104,9 +104,10 @@ def _kappa(both: pl.DataFrame, first: str, second: str) -> tuple[float, float, f
         [both.filter(pl.col(first) == row, pl.col(second) == column).height for column in (0, 1)]
         for row in (0, 1)
     ]
-    if not both.height or both.select(pl.all().n_unique()).row(0) == (1, 1):
-        return math.nan, math.nan, math.nan
-    # Of a judge who always says the same kappa is 0 and has no interval.
+    said = both.select(pl.all().n_unique()).row(0) if both.height else (1, 1)
+    if 1 in said:
+        # One who always says the same agrees with others as chance would; no interval is known.
+        return (math.nan if said == (1, 1) else 0.0), math.nan, math.nan
     with np.errstate(invalid="ignore", divide="ignore"):
         found = cohens_kappa(table)
     return float(found.kappa), float(found.kappa_low), float(found.kappa_upp)

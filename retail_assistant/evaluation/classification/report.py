@@ -33,6 +33,7 @@ from retail_assistant.evaluation.statistics import (
 
 BEFORE, AFTER = "before", "after"
 SCALED = {"log_loss_scaled": log_loss, "calibration_error_scaled": calibration_error}
+TEMPERATURE = "temperature"
 SUMMARY = {
     "metric": pl.String,
     "variant": pl.String,
@@ -138,6 +139,8 @@ def _summary(test: Held, temperatures: dict[str, float], seed: int) -> pl.DataFr
                 rows.append((metric, name, *_interval(metric, measure, test.truth, chance, seed)))
             found = _difference(metric, measure, test.truth, given, seed)
             rows.append((metric, "difference", *found))
+    for name, temperature in temperatures.items():
+        rows.append((TEMPERATURE, name, temperature, None, None))
     for name, mass in test.mass.items():
         rows.append(("label_mass", name, *mean_interval(mass, seed=seed, key="label_mass")))
     return pl.DataFrame([(*row, texts) for row in rows], schema=SUMMARY, orient="row").with_columns(
