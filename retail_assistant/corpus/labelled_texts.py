@@ -207,12 +207,12 @@ def _both_labels(
         )
     ordered = sorted(counted)
     if policy.positive is not None:
-        named = named(ordered, [folded(policy.positive)])
-        if named is None:
+        known = named(ordered, [folded(policy.positive)])
+        if known is None:
             raise LabelledTextError(
                 f"{path}: positive={policy.positive!r}; allowed: {' or '.join(ordered)}"
             )
-        positive = named
+        positive = known
     else:
         positive = named(ordered, POSITIVE_WORDS) or ordered[1]
     return next(label for label in ordered if label != positive), positive
