@@ -15,6 +15,7 @@ from retail_assistant.jobs_cli import jobs_app
 from retail_assistant.launch.spec import LaunchError, read_artefact_ref
 from retail_assistant.settings import Settings, SettingsError, get_settings
 from retail_assistant.storage import StorageError
+from retail_assistant.training.jobs import CLASSIFIED_TASK
 
 QUICKSTART_JOBS = ["quickstart-closed-book", "quickstart-grounded"]
 EVALUATE_HELP = """Score a predictions file by the code of the `evaluation_report` asset.
@@ -57,18 +58,45 @@ def run(
     prepare_instance(settings)
 
     from retail_assistant.defs.partitions import REGISTRY
-    from retail_assistant.quickstart import run_slices, times_table
+    from retail_assistant.quickstart import run_classifiers, run_slices, times_table
 
+    if job and all(REGISTRY.job(name).task == CLASSIFIED_TASK for name in job):
+        ended = run_classifiers(job, console)
+        if ended[-1].failure is None:
+            _print_classifiers(job, settings)
+        console.print(times_table(ended))
+        raise typer.Exit(_told(ended[-1].failure))
     jobs = [REGISTRY.evaluated_job(name).name for name in job or QUICKSTART_JOBS]
     finished = run_slices(jobs, console)
     failure = finished[-1].failure
     if failure is None or finished[-1].name == "compare_and_promote":
         _print_report(settings)
     console.print(times_table(finished))
-    if failure:
-        errors.print(f"[red]{escape(failure)}[/red]", soft_wrap=True, highlight=False)
+    if _told(failure):
         raise typer.Exit(1)
     _say_where_things_are(settings)
+
+
+def _told(failure: str | None) -> int:
+    """The exit code of a run, after its failure was told."""
+    if failure is None:
+        return 0
+    errors.print(f"[red]{escape(failure)}[/red]", soft_wrap=True, highlight=False)
+    return 1
+
+
+def _print_classifiers(jobs: list[str], settings: Settings) -> None:
+    from rich.table import Table
+
+    from retail_assistant.storage import TableStore
+
+    for job in jobs:
+        table = Table("measure", "of", "value", "95% interval", title=f"{job}: test texts")
+        report = TableStore(settings.storage).ref("classification_report", job).read()
+        for row in report.drop_nulls("value").to_dicts():
+            interval = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
+            table.add_row(row["metric"], row["variant"], f"{row['value']:.3f}", interval)
+        console.print(table)
 
 
 def _say_where_things_are(settings: Settings) -> None:

@@ -1,6 +1,8 @@
 """The classification assets: labelled texts to report, with a tiny model that is really trained."""
 
+import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,9 @@ from typing import Any
 import dagster as dg
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from retail_assistant.cli import app
 from retail_assistant.corpus.made_up_reviews import labelled_file
 from retail_assistant.defs.adapters import adapter
 from retail_assistant.defs.classification import (
@@ -142,6 +146,23 @@ def test_the_ui_shows_before_and_after_and_the_labels(
     assert quality["fleiss"].value["judges"] == 3
     (check,) = made["job"].get_asset_check_evaluations()
     assert check.passed
+
+
+def test_new_texts_are_labelled_from_the_terminal(
+    made: dict[str, dg.ExecuteInProcessResult],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)  # as where it is not installed
+    file, output = tmp_path / "new.csv", tmp_path / "labelled.jsonl"
+    file.write_text("review\nSoft and warm.\nIt shrank.\n")
+    told = CliRunner().invoke(
+        app, ["classify", "--job", JOB, "--input", str(file), "--output", str(output)]
+    )
+    assert told.exit_code == 0, told.output
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["text"] for row in rows] == ["Soft and warm.", "It shrank."]
+    assert {row["label"] for row in rows} <= {"positive", "negative"}
 
 
 def test_a_job_of_another_task_is_refused(
