@@ -44,4 +44,5 @@ def fitted_temperature_of(job: str, storage: Path) -> float:
         report = TableStore(storage).ref("classification_report", job).read()
     except StorageError:
         return 1.0
-    return float(report.filter(metric=TEMPERATURE, variant=AFTER)["value"].item())
+    found = report.filter(metric=TEMPERATURE, variant=AFTER)["value"].to_list()
+    return float(found[0]) if found else 1.0
