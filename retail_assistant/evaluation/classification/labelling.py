@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import polars as pl
-
 from retail_assistant.corpus.encoding import Encoder
 from retail_assistant.corpus.labelled_text_files import LabelledTextError, read_text_rows
 from retail_assistant.corpus.labelled_texts import TEXT_NAMES, folded, named
 from retail_assistant.corpus.rendering import visible_text
 from retail_assistant.evaluation.classification.labels import (
     Labels,
+    LabelTokens,
     label_scores,
     label_tokens,
     log_odds,
@@ -104,17 +103,21 @@ def _labelled(classifier: Classifier, batch: Sequence[NewText]) -> list[dict[str
         for one, found in zip(batch, tokens, strict=True)
     ]
     asked = [found for found, fitting in zip(tokens, fits, strict=True) if fitting]
-    scores = label_scores(classifier.engine, asked) if asked else pl.DataFrame()
-    chances = iter(probabilities(log_odds(scores), classifier.temperature) if asked else [])
+    chances = iter(_chances(classifier, asked))
     rows: list[dict[str, Any]] = []
     for one, fitting in zip(batch, fits, strict=True):
         row: dict[str, Any] = {"row": one.row, "text": one.text, "label": None, "probability": None}
         if fitting:
-            positive = float(next(chances))
+            positive = next(chances)
             row["label"] = labels.positive if positive >= 0.5 else labels.negative
             row["probability"] = round(max(positive, 1 - positive), 6)
         rows.append(row)
     return rows
+
+
+def _chances(classifier: Classifier, asked: Sequence[LabelTokens]) -> list[float]:
+    odds = log_odds(label_scores(classifier.engine, asked))
+    return [float(one) for one in probabilities(odds, classifier.temperature)]
 
 
 def _lines(rows: Sequence[dict[str, Any]], suffix: str) -> Iterator[str]:
