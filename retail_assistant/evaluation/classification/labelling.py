@@ -116,6 +116,8 @@ def _labelled(classifier: Classifier, batch: Sequence[NewText]) -> list[dict[str
 
 
 def _chances(classifier: Classifier, asked: Sequence[LabelTokens]) -> list[float]:
+    if not asked:
+        return []
     odds = log_odds(label_scores(classifier.engine, asked))
     return [float(one) for one in probabilities(odds, classifier.temperature)]
 
