@@ -17,6 +17,7 @@ from retail_assistant.jobs_cli import jobs_app
 from retail_assistant.launch.spec import LaunchError, read_artefact_ref
 from retail_assistant.settings import Settings, SettingsError, get_settings
 from retail_assistant.storage import StorageError, write_atomically
+from retail_assistant.training.jobs import CLASSIFIED_TASK
 
 QUICKSTART_JOBS = ["quickstart-closed-book", "quickstart-grounded"]
 EVALUATE_HELP = """Score a predictions file by the code of the `evaluation_report` asset.
@@ -60,18 +61,45 @@ def run(
     prepare_instance(settings)
 
     from retail_assistant.defs.partitions import REGISTRY
-    from retail_assistant.quickstart import run_slices, times_table
+    from retail_assistant.quickstart import run_classifiers, run_slices, times_table
 
+    if job and all(REGISTRY.job(name).task == CLASSIFIED_TASK for name in job):
+        ended = run_classifiers(job, console)
+        if ended[-1].failure is None:
+            _print_classifiers(job, settings)
+        console.print(times_table(ended))
+        raise typer.Exit(_told(ended[-1].failure))
     jobs = [REGISTRY.evaluated_job(name).name for name in job or QUICKSTART_JOBS]
     finished = run_slices(jobs, console)
     failure = finished[-1].failure
     if failure is None or finished[-1].name == "compare_and_promote":
         _print_report(settings)
     console.print(times_table(finished))
-    if failure:
-        errors.print(f"[red]{escape(failure)}[/red]", soft_wrap=True, highlight=False)
+    if _told(failure):
         raise typer.Exit(1)
     _say_where_things_are(settings)
+
+
+def _told(failure: str | None) -> int:
+    """The exit code of a run, after its failure was told."""
+    if failure is None:
+        return 0
+    errors.print(f"[red]{escape(failure)}[/red]", soft_wrap=True, highlight=False)
+    return 1
+
+
+def _print_classifiers(jobs: list[str], settings: Settings) -> None:
+    from rich.table import Table
+
+    from retail_assistant.storage import TableStore
+
+    for job in jobs:
+        table = Table("measure", "of", "value", "95% interval", title=f"{job}: test texts")
+        report = TableStore(settings.storage).ref("classification_report", job).read()
+        for row in report.drop_nulls("value").to_dicts():
+            interval = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
+            table.add_row(row["metric"], row["variant"], f"{row['value']:.3f}", interval)
+        console.print(table)
 
 
 def _say_where_things_are(settings: Settings) -> None:
@@ -135,6 +163,42 @@ def chat(
     from retail_assistant.serving.chat import converse
 
     raise typer.Exit(converse(get_settings(), question, console))
+
+
+@app.command()
+def classify(
+    job: Annotated[str, typer.Option(help="A trained job of the task sentiment.")],
+    texts: Annotated[
+        Path,
+        typer.Option("--input", exists=True, dir_okay=False, help=".csv, .tsv, .jsonl, .parquet"),
+    ],
+    output: Annotated[Path, typer.Option(dir_okay=False, help="The file to write: .csv or .jsonl")],
+    column: Annotated[
+        str | None, typer.Option(help="The column of the texts; default: found by its name.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an output that was broken off.")
+    ] = False,
+) -> None:
+    """Label new texts with a trained classifier: row, text, label, probability."""
+    from retail_assistant.defs.partitions import REGISTRY
+    from retail_assistant.evaluation.classification.labelling import label_file, new_texts
+    from retail_assistant.evaluation.classification.trained import open_classifier
+
+    found = new_texts(texts, column)
+    with open_classifier(
+        REGISTRY.classifying_job(job).name, get_settings().storage, errors.print
+    ) as classifier:
+        kept = label_file(
+            classifier,
+            found,
+            output,
+            resume=resume,
+            progress=lambda done, total: errors.print(f"{done} of {total} texts", highlight=False),
+        )
+    console.print(
+        f"{len(found) - kept} texts labelled, {kept} were there already: {output}", highlight=False
+    )
 
 
 @app.command(help=EVALUATE_HELP)

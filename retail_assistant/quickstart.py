@@ -18,6 +18,15 @@ BEFORE_TRAINING: tuple[tuple[str, str | None], ...] = (
     ("answer_baselines", None),
 )
 
+BEFORE_CLASSIFYING: tuple[tuple[str, str | None], ...] = (
+    ("observe_catalog", None),
+    # All tasks have one prompt corpus, which is made of the catalog's tables too.
+    ("prepare", None),
+    ("prepare_classification", None),
+    ("render_prompts", "sentiment"),
+    ("classify_before", None),
+)
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -30,11 +39,17 @@ class Slice:
 
 def run_slices(jobs: Sequence[str], console: Console) -> list[Slice]:
     """Run the graph for the given hyperparameter jobs; stops at the first slice that fails."""
-    slices: list[tuple[str, str | None]] = [
-        *BEFORE_TRAINING,
-        *(("train_and_evaluate", job) for job in jobs),
-        ("compare_and_promote", None),
-    ]
+    trained = [("train_and_evaluate", job) for job in jobs]
+    return _run_in_order([*BEFORE_TRAINING, *trained, ("compare_and_promote", None)], console)
+
+
+def run_classifiers(jobs: Sequence[str], console: Console) -> list[Slice]:
+    """As `run_slices`, for jobs of the task sentiment."""
+    trained = [("train_and_classify", job) for job in jobs]
+    return _run_in_order([*BEFORE_CLASSIFYING, *trained], console)
+
+
+def _run_in_order(slices: Sequence[tuple[str, str | None]], console: Console) -> list[Slice]:
     # Of no use to who runs this: the versions are locked.
     for category in (dg.BetaWarning, dg.PreviewWarning):
         warnings.simplefilter("ignore", category)

@@ -14,6 +14,7 @@ EMBEDDED_CATALOG = PACKAGE_FOLDER / "data" / "catalog.csv"
 SHIPPED_PROFILE = PACKAGE_FOLDER / "data" / "flipkart.yaml"
 SHIPPED_CORPUS_PROFILE = PACKAGE_FOLDER / "data" / "corpus.yaml"
 SHIPPED_PROMOTION_POLICY = PACKAGE_FOLDER / "data" / "promotion.yaml"
+SHIPPED_TEXTS = PACKAGE_FOLDER / "data" / "labelled_texts.csv"
 SHIPPED_STUDIES = PACKAGE_FOLDER / "studies"
 
 
@@ -64,6 +65,11 @@ class Settings(BaseSettings):
     knowledge: Path | None = Field(
         default=None,
         description="A folder of store knowledge: terms, questions, documents; default: none.",
+    )
+    labelled_texts: Path = Field(
+        default=SHIPPED_TEXTS,
+        description="Texts with one of two labels each, for the task `sentiment`: a .csv, .tsv,"
+        " .jsonl or .parquet file; default: made-up reviews.",
     )
     generator: Literal["template", "openai", "vertex", "vllm"] = Field(
         default="template",
@@ -275,6 +281,13 @@ class Settings(BaseSettings):
     def _knowledge_is_a_folder(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_dir():
             raise ValueError(f"{value} is not a folder; allowed: a folder of store knowledge")
+        return value
+
+    @field_validator("labelled_texts")
+    @classmethod
+    def _texts_are_a_file(cls, value: Path) -> Path:
+        if not value.is_file():
+            raise ValueError(f"{value} is not a file; allowed: a file of labelled texts")
         return value
 
     @field_validator("catalog_profile", "corpus_profile", "promotion_policy")

@@ -41,6 +41,9 @@ JOBS = {
     "render_prompts",
     "answer_baselines",
     "train_and_evaluate",
+    "prepare_classification",
+    "classify_before",
+    "train_and_classify",
     "compare_and_promote",
     "evaluate_champion",
     "decide_champion",
@@ -134,6 +137,11 @@ def test_the_champion_descends_from_the_catalog_and_the_base_model(
         "trial_adapter",
         "search_report",
         "evaluation_set_audit",
+        "rejected_labelled_texts",
+        "classification_baseline",
+        "classifications",
+        "classification_report",
+        "label_quality",
     }
     assert found == set(specs) - beside
 

@@ -13,8 +13,11 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from retail_assistant.corpus.rendering import Message
 
-PromptStyle = Literal["chat", "alpaca"]
+ConversationStyle = Literal["chat", "alpaca"]
 """`chat`: the model's own chat template. `alpaca`: sections, for base models without a template."""
+
+PromptStyle = Literal[ConversationStyle, "plain"]
+"""`plain`: text that goes on, with nothing around it but its beginning and its end."""
 
 Item = TypeVar("Item")
 
@@ -51,9 +54,9 @@ class Encoder:
                 "this model's tokenizer has no chat template; allowed: rendering style alpaca, or"
                 " an instruction-tuned model"
             )
-        self._takes_system = style == "alpaca" or self._template_takes_system()
-        self._start = self._first_of_text() if style == "alpaca" else []
-        self._ending = tokenizer.eos_token if style == "alpaca" else ""
+        self._takes_system = style != "chat" or self._template_takes_system()
+        self._start = self._first_of_text() if style != "chat" else []
+        self._ending = tokenizer.eos_token if style != "chat" else ""
         self.end_of_turn = self._find_end_of_turn()
 
     def prompt_text(self, messages: Sequence[Message]) -> str:
@@ -114,6 +117,8 @@ class Encoder:
     def _text(self, messages: Sequence[Message], *, complete: bool) -> str:
         if self.style == "alpaca":
             text = _alpaca_text(messages) + ("" if complete else "\n\n### Response:\n")
+        elif self.style == "plain":
+            text = "".join(message["content"] for message in messages)
         else:
             taken = messages if self._takes_system else _with_system_in_user(messages)
             text = self._by_template(taken, complete=complete)

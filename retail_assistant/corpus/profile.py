@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from retail_assistant.corpus.approval import ApprovalPolicy
 from retail_assistant.corpus.generators.policy import GenerationPolicy, GeneratorChoice
+from retail_assistant.corpus.labelled_texts import LabellingPolicy
 from retail_assistant.corpus.planning import DialoguePolicy
 from retail_assistant.corpus.screens.policy import ScreenPolicy
 from retail_assistant.corpus.tasks import RenderingPolicy
@@ -33,6 +34,9 @@ class CorpusProfile(BaseModel):
     )
     rendering: RenderingPolicy = Field(
         default=RenderingPolicy(), description="how texts become prompts"
+    )
+    sentiment: LabellingPolicy = Field(
+        default=LabellingPolicy(), description="what a file of labelled texts holds"
     )
 
 

@@ -23,6 +23,7 @@ from retail_assistant.corpus.rendering import (
     render_prompt,
 )
 from retail_assistant.corpus.retrieval import Retrieved, retrieve
+from retail_assistant.corpus.sentiment import sentiment_rows
 from retail_assistant.corpus.tasks import (
     MESSAGES,
     RenderingPolicy,
@@ -39,6 +40,7 @@ INPUTS_OF_TASK: dict[Task, tuple[str, ...]] = {
     "assistant": ("dialogues", "index", "base_model"),
     "product_description": ("assortment", "splits", "base_model"),
     "domain_text": ("assortment", "splits", "base_model", "knowledge"),
+    "sentiment": ("texts", "base_model"),
 }
 """What a task is made from; store knowledge may be missing."""
 
@@ -50,6 +52,8 @@ class PromptConfig(BaseModel):
 
     task: Task = "assistant"
     rendering: RenderingPolicy = RenderingPolicy()
+    seed: int | None = None
+    """Of a split that is made here; other tasks have one already."""
 
 
 def prompt_spec(
@@ -57,8 +61,12 @@ def prompt_spec(
     policy: RenderingPolicy,
     inputs: Mapping[str, tuple[str, Path]],
     root: Path,
+    *,
+    seed: int = 0,
 ) -> LaunchSpec:
     """The launch that renders a task. `inputs`: name -> data version and path, of all tasks.
+
+    `seed` splits labelled texts; what is made of products is split already.
 
     Raises KeyError where an input of the task is missing.
     """
@@ -68,12 +76,19 @@ def prompt_spec(
     return LaunchSpec(
         name="prompt_corpus",
         module="retail_assistant.corpus.prompts",
-        config=PromptConfig(task=task, rendering=policy).model_dump(mode="json"),
+        config=_config(task, policy, seed).model_dump(mode="json", exclude_none=True),
         inputs={name: version for name, (version, _) in needed.items()},
         paths={name: path for name, (_, path) in needed.items()},
         code_version=f"2.{PROMPT_VERSION}",
         root=root,
     )
+
+
+def _config(task: Task, policy: RenderingPolicy, seed: int) -> PromptConfig:
+    if task != "sentiment":
+        return PromptConfig(task=task, rendering=policy)
+    # Descriptions and chat styles are nothing to it: another policy makes no other rows.
+    return PromptConfig(task=task, seed=seed)
 
 
 def prompt_style(corpus: pl.DataFrame) -> PromptStyle:
@@ -173,11 +188,14 @@ def render(work: Workload) -> None:
     tokenizer = AutoTokenizer.from_pretrained(
         work.spec.paths["base_model"], trust_remote_code=False
     )
-    encoder = Encoder(tokenizer, config.rendering.style)
+    style = "plain" if config.task == "sentiment" else config.rendering.style
+    encoder = Encoder(tokenizer, style)
     if config.task == "assistant":
         corpus = _dialogue_prompts(work, encoder)
     elif config.task == "product_description":
         corpus = _descriptions(work, config.rendering, encoder)
+    elif config.task == "sentiment":
+        corpus = sentiment_rows(_table(work, "texts"), encoder, seed=config.seed or 0)
     else:
         corpus = _texts(work, config.rendering, encoder)
     _leave(work, "prompt_corpus", corpus)

@@ -27,6 +27,7 @@ MAX_ATTRIBUTES = 10
 MAX_NAME_CHARACTERS = 120
 MAX_VALUE_CHARACTERS = 80
 MAX_QUESTION_CHARACTERS = 2_000
+MAX_TEXT_CHARACTERS = 10_000
 ITEM_CODE_CHARACTERS = 8
 
 Message = dict[str, str]
@@ -37,6 +38,7 @@ _BRACKETS = str.maketrans({"<": "(", ">": ")", "\u2039": "(", "\u203a": ")"})
 _BRACKETED_CONTROL_WORD = re.compile(r"\[(/?[A-Z][A-Z_]{3,})\]")
 # Format characters (zero-width, text direction), surrogates, private and unassigned characters.
 _REMOVED_CATEGORIES = frozenset({"Cf", "Cs", "Co", "Cn"})
+_SQUARE_BRACKETS = str.maketrans("[]", "()")
 _ELLIPSIS = "..."
 
 
@@ -139,6 +141,17 @@ def render_description_prompt(product: Record) -> list[Message]:
         {"role": "system", "content": DESCRIPTION_PROMPT},
         {"role": "user", "content": "\n".join(lines)},
     ]
+
+
+def render_sentiment_prompt(text: str) -> list[Message]:
+    """The text that a label follows: `[Text]: … [Sentiment]:`; brackets of its own become round."""
+    harmless = plain_text(text, MAX_TEXT_CHARACTERS).translate(_SQUARE_BRACKETS)
+    return [{"role": "user", "content": f"[Text]: {harmless} [Sentiment]:"}]
+
+
+def render_sentiment(label: str) -> list[Message]:
+    """The messages of a label, as it stands behind the prompt: with the space before it."""
+    return render_completion(f" {label}")
 
 
 def render_product_text(product: Record, description: str | None) -> str:

@@ -2,6 +2,7 @@
 
 A task is a partition of the prompt corpus. `product_description`: name, category and brand in, the
 shop's description out. `domain_text`: the catalog and the store's documents as plain text.
+`sentiment` (`retail_assistant.corpus.sentiment`): labelled texts, for a classifier.
 """
 
 import re
@@ -12,7 +13,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from retail_assistant.corpus.dialogues import Subset
-from retail_assistant.corpus.encoding import Encoder, PromptStyle
+from retail_assistant.corpus.encoding import ConversationStyle, Encoder
 from retail_assistant.corpus.knowledge import DocumentBrief
 from retail_assistant.corpus.rendering import (
     PROMPT_VERSION,
@@ -23,7 +24,7 @@ from retail_assistant.corpus.rendering import (
 )
 from retail_assistant.corpus.splits import APART
 
-Task = Literal["assistant", "product_description", "domain_text"]
+Task = Literal["assistant", "product_description", "domain_text", "sentiment"]
 TASKS: tuple[Task, ...] = get_args(Task)
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 
@@ -51,7 +52,7 @@ class RenderingPolicy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    style: PromptStyle = Field(
+    style: ConversationStyle = Field(
         "chat",
         description="chat: the base model's own chat template; alpaca: ### Instruction, ### Input,"
         " ### Response, for base models that have no chat template",

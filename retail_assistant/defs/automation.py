@@ -1,24 +1,33 @@
 """Named slices of the graph, and when they run."""
 
 import warnings
+from collections.abc import Iterator
 
 import dagster as dg
 
 from retail_assistant.catalog.source import CatalogError
 from retail_assistant.catalog.stamp import catalog_stamp, folder_stamp
 from retail_assistant.defs.partitions import job_partitions, task_partitions
-from retail_assistant.settings import get_settings
+from retail_assistant.settings import SHIPPED_TEXTS, Settings, get_settings
 
 OBSERVED = dg.AssetSelection.assets(
-    "raw_catalog", "catalog_profile", "store_knowledge", "base_model_source", "promotion_policy"
+    "raw_catalog",
+    "catalog_profile",
+    "store_knowledge",
+    "labelled_text_file",
+    "base_model_source",
+    "promotion_policy",
 )
 """What others have, and change."""
+
+LABELLED_TEXTS = dg.AssetSelection.assets("labelled_texts", "rejected_labelled_texts")
 
 prepare = dg.define_asset_job(
     "prepare",
     dg.AssetSelection.groups("catalog", "corpus")
     - OBSERVED
     - dg.AssetSelection.assets("product_images", "prompt_corpus")
+    - LABELLED_TEXTS
     | dg.AssetSelection.assets("base_model"),
     description="From the catalog to screened dialogues, and the base model.",
 )
@@ -31,8 +40,8 @@ render_prompts = dg.define_asset_job(
 observe_catalog = dg.define_asset_job(
     "observe_catalog",
     OBSERVED,
-    description="Look whether the retailer's file, its profile, the store's knowledge, the base"
-    " model or the promotion policy has changed.",
+    description="Look whether the retailer's file, its profile, the store's knowledge, the labelled"
+    " texts, the base model or the promotion policy have changed.",
 )
 accept_catalog = dg.define_asset_job(
     "accept_catalog",
@@ -56,6 +65,24 @@ train_and_evaluate = dg.define_asset_job(
     dg.AssetSelection.assets("training_plan", "adapter", "predictions", "evaluation_report"),
     partitions_def=job_partitions,
     description="One hyperparameter job: plan, adapter, answers, scores.",
+)
+prepare_classification = dg.define_asset_job(
+    "prepare_classification",
+    LABELLED_TEXTS | dg.AssetSelection.assets("base_model"),
+    description="Labelled texts, cleaned, and the base model.",
+)
+classify_before = dg.define_asset_job(
+    "classify_before",
+    dg.AssetSelection.assets("classification_baseline"),
+    description="The untouched model's labels.",
+)
+train_and_classify = dg.define_asset_job(
+    "train_and_classify",
+    dg.AssetSelection.assets(
+        "training_plan", "adapter", "classifications", "classification_report", "label_quality"
+    ),
+    partitions_def=job_partitions,
+    description="One hyperparameter job of the task sentiment: adapter, labels, before and after.",
 )
 compare_and_promote = dg.define_asset_job(
     "compare_and_promote",
@@ -87,15 +114,15 @@ catalog_observation = dg.ScheduleDefinition(
     job=observe_catalog,
     minimum_interval_seconds=get_settings().refresh_interval,
     default_status=_SENSOR_STATUS,
-    description="Look at the retailer's file, its profile and the store's knowledge (date and size,"
-    " not content); observe them if they may have changed.",
+    description="Look at the retailer's file, its profile, the store's knowledge and the labelled"
+    " texts (date and size, not content); observe them if they may have changed.",
 )
 def catalog_arrival(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Request an observation where the file may have changed since the last look."""
     settings = get_settings()
     try:
         stamps = [
-            *map(catalog_stamp, (settings.catalog_uri, str(settings.catalog_profile))),
+            *map(catalog_stamp, _watched_files(settings)),
             *map(folder_stamp, [settings.knowledge] if settings.knowledge else []),
         ]
     except (CatalogError, OSError) as error:
@@ -108,6 +135,13 @@ def catalog_arrival(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg
     # No run key: Dagster would never launch the same one again, and a file that is put back with
     # its date has the stamp that it had.
     return dg.SensorResult(run_requests=[dg.RunRequest()], cursor=stamp)
+
+
+def _watched_files(settings: Settings) -> Iterator[str]:
+    yield settings.catalog_uri
+    yield str(settings.catalog_profile)
+    if settings.labelled_texts != SHIPPED_TEXTS:
+        yield str(settings.labelled_texts)
 
 
 catalog_automation = dg.AutomationConditionSensorDefinition(

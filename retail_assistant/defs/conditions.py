@@ -43,10 +43,12 @@ class NewInputs(dg.AutomationCondition[dg.AssetKey]):
     """The asset is missing or was made from other versions, and these were not tried before.
 
     What failed, or was cancelled, is thus not run again until an input or the code has changed.
-    Of a partitioned asset only `partitions` are looked at.
+    Of a partitioned asset only `partitions` are looked at, which are not made from the assets
+    `beside`.
     """
 
     partitions: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -57,7 +59,7 @@ class NewInputs(dg.AutomationCondition[dg.AssetKey]):
         self, context: dg.AutomationContext[dg.AssetKey]
     ) -> dg.AutomationResult[dg.AssetKey]:
         """True where a run would use versions that neither the asset nor a request has used."""
-        versions = Versions(context)
+        versions = Versions(context, self.beside)
         now = versions.now(context.key)
         remembered = json.loads(context.cursor or "{}")
         tried = dict(remembered.get("tried", {}))
@@ -95,7 +97,10 @@ class NewInputs(dg.AutomationCondition[dg.AssetKey]):
 class Versions:
     """The versions that assets have, and those that they were made from."""
 
-    def __init__(self, context: dg.AutomationContext[dg.AssetKey]) -> None:
+    def __init__(
+        self, context: dg.AutomationContext[dg.AssetKey], beside: tuple[str, ...] = ()
+    ) -> None:
+        self._beside = {dg.AssetKey(name) for name in beside}
         self._graph = context.asset_graph
         self._instance = context.asset_graph_view.instance
 
@@ -138,7 +143,9 @@ class Versions:
 
     def _parents(self, key: dg.AssetKey) -> Iterator[dg.AssetKey]:
         for parent in self._graph.get(key).parent_keys:
-            if self._graph.has(parent) and not self._graph.get(parent).is_partitioned:
+            if parent in self._beside or not self._graph.has(parent):
+                continue
+            if not self._graph.get(parent).is_partitioned:
                 yield parent
 
     def _latest_tags(self, key: dg.AssetKey, partition: str = "") -> dict[str, str] | None:
@@ -153,16 +160,21 @@ class Versions:
         return dict(seen.tags) if seen else None
 
 
-def refresh_condition(*partitions: str) -> dg.AutomationCondition[dg.AssetKey]:
+def refresh_condition(
+    *partitions: str, beside: tuple[str, ...] = ()
+) -> dg.AutomationCondition[dg.AssetKey]:
     """Run what is out of date, once all that it is made from is up to date and has been checked.
 
     An asset that was made again with the same data version makes nothing run. After a failed
     blocking check nothing runs that descends from the asset. Of a partitioned asset only
-    `partitions` are run.
+    `partitions` are run, whatever becomes of the assets `beside`, from which others are made.
     """
+    out_of_date = dg.AutomationCondition.any_deps_match(OutOfDate())
+    if beside:
+        out_of_date = out_of_date.ignore(dg.AssetSelection.assets(*beside))
     return (
-        NewInputs(partitions)
-        & ~dg.AutomationCondition.any_deps_match(OutOfDate())
+        NewInputs(partitions, beside)
+        & ~out_of_date
         & ~dg.AutomationCondition.any_deps_in_progress()
         & ~dg.AutomationCondition.in_progress()
         & dg.AutomationCondition.all_deps_blocking_checks_passed()
@@ -172,7 +184,7 @@ def refresh_condition(*partitions: str) -> dg.AutomationCondition[dg.AssetKey]:
 REFRESH = refresh_condition()
 """For what follows the catalog by itself: everything up to the prompts. Never for training."""
 
-REFRESH_CORPUS = refresh_condition("assistant")
+REFRESH_CORPUS = refresh_condition("assistant", beside=("labelled_texts",))
 """For the prompts of dialogues; those of the other tasks are rendered when a person wants them."""
 
 REFRESH_ONCE_MADE = (REFRESH & ~dg.AutomationCondition.missing()).with_label("refresh once made")

@@ -1,6 +1,6 @@
 """The prompts: a task's texts as the model reads them, a partition a task."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import polars as pl
 from retail_assistant.catalog.pictures import bars
 from retail_assistant.corpus.dialogues import DIALOGUE_SOURCES
 from retail_assistant.corpus.knowledge_files import knowledge_version
+from retail_assistant.corpus.labelled_texts import LABELLED
 from retail_assistant.corpus.lengths import Window, truncated_by_job
 from retail_assistant.corpus.profile import get_corpus_profile
 from retail_assistant.corpus.prompts import prompt_spec
@@ -21,8 +22,10 @@ from retail_assistant.defs.partitions import REGISTRY, task_partitions
 from retail_assistant.defs.resources import Launcher
 from retail_assistant.launch.spec import ArtefactRef
 from retail_assistant.settings import get_settings
-from retail_assistant.storage import TableRef, fingerprint
+from retail_assistant.storage import TableRef, TableStore, fingerprint
+from retail_assistant.training.jobs import CLASSIFIED_TASK
 
+UPSTREAM = {"assistant": "screened_dialogues", CLASSIFIED_TASK: "labelled_texts"}
 LENGTHS = ("prompt_tokens", "grounded_prompt_tokens", "completion_tokens", "tokens")
 
 
@@ -31,7 +34,7 @@ LENGTHS = ("prompt_tokens", "grounded_prompt_tokens", "completion_tokens", "toke
     owners=["team:catalog"],
     kinds={"polars", "parquet"},
     partitions_def=task_partitions,
-    deps=["corpus_approval", "store_knowledge"],
+    deps=["corpus_approval", "store_knowledge", "labelled_texts"],
     code_version=f"{PROMPT_VERSION}.{fingerprint(get_corpus_profile().rendering.model_dump())[:8]}",
     automation_condition=REFRESH_CORPUS,
 )
@@ -48,6 +51,7 @@ def prompt_corpus(
 
     `assistant`: dialogues with catalog records and without, from an approved corpus only.
     `product_description`: name and category in, description out. `domain_text`: plain text.
+    `sentiment`: a labelled text in, its label out.
     """
     settings, task = get_settings(), context.partition_key
     if task == "assistant":
@@ -63,11 +67,16 @@ def prompt_corpus(
     }
     if settings.knowledge:
         inputs["knowledge"] = (knowledge_version(settings.knowledge), settings.knowledge)
-    spec = prompt_spec(task, get_corpus_profile().rendering, inputs, settings.storage)
+    if task == CLASSIFIED_TASK:
+        # No input: the other tasks do not wait for it.
+        texts = TableStore(settings.storage).ref("labelled_texts")
+        inputs["texts"] = (texts.sha256, texts.path)
+    policy = get_corpus_profile().rendering
+    spec = prompt_spec(task, policy, inputs, settings.storage, seed=settings.seed)
     ref = launcher.launch(context, spec)
     manifest = ref.manifest()
     corpus = pl.read_parquet(ref.path("prompt_corpus"))
-    upstream = "screened_dialogues" if task == "assistant" else "assortment"
+    upstream = UPSTREAM.get(task, "assortment")
     return table_result(
         corpus,
         fingerprint=ref.fingerprint,
@@ -122,10 +131,18 @@ def _too_long(corpus: pl.DataFrame, task: str) -> dict[str, Any]:
 
 def _prompt_sources(corpus: pl.DataFrame, task: str) -> dict[str, list[str]]:
     """Which columns of what a task is made from are behind the corpus' own."""
-    texts = (
-        {"prompt": ["question"], "grounded_prompt": ["question"], "completion": ["answer"]}
-        if task == "assistant"
-        else {"prompt": ["name", "category", "brand"], "completion": ["description"]}
-    )
-    taken_over = DIALOGUE_SOURCES if task == "assistant" else {"product_id": []}
+    texts, taken_over = _SOURCES.get(task, _PRODUCT_SOURCES)
     return {name: texts.get(name, [name] if name in taken_over else []) for name in corpus.columns}
+
+
+_PRODUCT_SOURCES: tuple[dict[str, list[str]], Collection[str]] = (
+    {"prompt": ["name", "category", "brand"], "completion": ["description"]},
+    {"product_id"},
+)
+_SOURCES: dict[str, tuple[dict[str, list[str]], Collection[str]]] = {
+    "assistant": (
+        {"prompt": ["question"], "grounded_prompt": ["question"], "completion": ["answer"]},
+        DIALOGUE_SOURCES,
+    ),
+    CLASSIFIED_TASK: ({"prompt": ["text"], "completion": ["label"]}, LABELLED),
+}

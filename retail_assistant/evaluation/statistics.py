@@ -3,7 +3,7 @@
 import math
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -152,6 +152,37 @@ def ratio_difference(
     smaller = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
     p = min(1.0, 2 * (smaller + 1) / (len(drawn) + 1))
     return Estimate(float(value), float(low), float(high)), p
+
+
+def mean_interval(
+    values: Sequence[float] | Numbers, *, seed: int, key: str = "", resamples: int = RESAMPLES
+) -> Estimate:
+    """The mean of some values with a 95% interval: `ratio_interval` with a cluster a value."""
+    return ratio_interval(values, np.ones(len(values)), seed=seed, key=key, resamples=resamples)
+
+
+def statistic_interval(
+    data: tuple[Numbers, ...],
+    statistic: Callable[..., Numbers],
+    *,
+    seed: int,
+    key: str = "",
+    resamples: int = RESAMPLES,
+) -> Estimate:
+    """Any statistic of paired arrays (over their last axis) with a 95% interval.
+
+    Percentile bootstrap over the entries, as `ratio_interval`; NaN bounds where a resample has no
+    such statistic. Without width where every resample gives the same.
+    """
+
+    def along(*arrays: Numbers, axis: int = -1) -> Numbers:
+        return statistic(*(np.moveaxis(array, axis, -1) for array in arrays))
+
+    value = float(statistic(*data))
+    if len(data[0]) < 2:
+        return Estimate(value, math.nan, math.nan)
+    low, high = _percentiles(data, along, seed=seed, key=key, resamples=resamples)
+    return Estimate(value, low, high)
 
 
 def mcnemar_p(only_first: int, only_second: int) -> float:

@@ -7,13 +7,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from retail_assistant.training.resources import ResourceRequest
 
-TrainedTask = Literal["assistant", "product_description"]
+TrainedTask = Literal["assistant", "product_description", "sentiment"]
 """The tasks that a study may train for; `domain_text` is text for a training stage before them."""
 
 Stage = Literal["domain", "instruction"]
 TargetModules = Literal["all-linear", "attention"] | list[str]
 
 EVALUATED_TASK = "assistant"
+CLASSIFIED_TASK = "sentiment"
 DOMAIN_TEXT = "domain_text"
 SERVED_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that vLLM has room for; an adapter of another takes that of the next."""

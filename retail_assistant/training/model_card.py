@@ -27,6 +27,9 @@ INTENDED = {
     " answers and a purchase.",
     "product_description": "To draft descriptions of products of one retailer's catalog from their"
     " attributes; a person reads them before shoppers do.",
+    "sentiment": "To label short texts with one of two labels, by which of them it finds likelier"
+    " after `[Text]: … [Sentiment]:`; see its classification report for how far its probabilities"
+    " can be trusted.",
 }
 LIMITS = (
     "It knows the catalog version that it was trained on, and none after; prices and stock change.",

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from retail_assistant.training.grid import Axis, GridError, expand_grid, read_axis
 from retail_assistant.training.jobs import (
+    CLASSIFIED_TASK,
     EVALUATED_TASK,
     Job,
     StudyError,
@@ -105,8 +106,23 @@ class Registry(BaseModel):
         job = self.job(name)
         if job.task != EVALUATED_TASK:
             raise StudyError(
-                f"job {name!r} is of the task {job.task}, whose answers are not scored yet;"
+                f"job {name!r} is of the task {job.task}, whose answers are not scored here;"
                 f" allowed: its adapter, or jobs of the task {EVALUATED_TASK}"
+            )
+        return job
+
+    def classifying_job(self, name: str) -> Job:
+        """The job with this name, if its task is to classify texts.
+
+        Raises:
+            StudyError: there is none, or its task is another.
+        """
+        job = self.job(name)
+        if job.task != CLASSIFIED_TASK:
+            allowed = ", ".join(self.of_task(CLASSIFIED_TASK)) or "none, no study has that task"
+            raise StudyError(
+                f"job {name!r} is of the task {job.task}; allowed: jobs of the task"
+                f" {CLASSIFIED_TASK}: {allowed}"
             )
         return job
 

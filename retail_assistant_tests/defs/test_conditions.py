@@ -32,6 +32,8 @@ FOLLOWS_THE_CATALOG = {
     "corpus_sheet",
     "corpus_approval",
     "prompt_corpus",
+    "labelled_texts",
+    "rejected_labelled_texts",
 }
 
 
@@ -81,7 +83,10 @@ class Bench:
             self.asset("left", "products"),
             self.asset("right", "products"),
             self.asset("joined", "left", "right"),
-            self.asset("corpus", "joined", condition=REFRESH_CORPUS, partitions=TASKS),
+            self.asset("labelled_texts", condition=REFRESH_ONCE_MADE),
+            self.asset(
+                "corpus", "joined", "labelled_texts", condition=REFRESH_CORPUS, partitions=TASKS
+            ),
             self.asset("photos", "left", condition=REFRESH_ONCE_MADE),
         ]
         return dg.Definitions(assets=assets, asset_checks=[plausible])
@@ -238,6 +243,17 @@ def test_what_needs_a_persons_wish_follows_only_once_it_was_made(settled: Bench)
     settled.versions |= {"products": "2", "left": "2"}
     settled.observe("2")
     assert settled.settle() == [{"products"}, {"left", "right"}, {"joined", "photos"}]
+
+
+def test_labelled_texts_neither_start_nor_hold_back_the_other_prompts(settled: Bench) -> None:
+    """They were never made when the prompts were, and are out of date in the end."""
+    settled.run("labelled_texts")
+    assert settled.look() == set()
+    settled.code["labelled_texts"] = "2"
+    assert settled.look() == set()
+    settled.versions["joined"] = "2"
+    settled.code["joined"] = "2"
+    assert settled.settle() == [{"joined"}, {"corpus"}]
 
 
 def test_only_what_is_made_from_the_catalog_follows_it() -> None:

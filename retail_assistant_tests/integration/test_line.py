@@ -25,12 +25,21 @@ PARTITIONS = {
     "evaluation_report": set(JOBS),
 }
 SEARCHES = {"hyperparameter_search", "trial_adapter", "search_report"}
-NEVER_MADE = {"champion", "product_images", "merged_model", *SEARCHES}
+CLASSIFIERS = {
+    "labelled_texts",
+    "rejected_labelled_texts",
+    "classification_baseline",
+    "classifications",
+    "classification_report",
+    "label_quality",
+}
+NEVER_MADE = {"champion", "product_images", "merged_model", *SEARCHES, *CLASSIFIERS}
 """A model of random weights passes no rule of the promotion policy; the others are on demand."""
 OBSERVED = {
     "raw_catalog",
     "catalog_profile",
     "store_knowledge",
+    "labelled_text_file",
     "base_model_source",
     "promotion_policy",
 }

@@ -46,6 +46,7 @@ OBSERVED = {
     "raw_catalog",
     "catalog_profile",
     "store_knowledge",
+    "labelled_text_file",
     "base_model_source",
     "promotion_policy",
 }

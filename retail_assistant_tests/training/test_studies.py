@@ -176,7 +176,7 @@ def test_a_study_in_two_files_is_refused(tmp_path: Path) -> None:
         ("study: s\ndescription: d\njobs: {}\n", "neither jobs nor grid; allowed: jobs, grid"),
         ("study: s\ndescription: d\n", "neither jobs nor grid; allowed: jobs, grid"),
         (study_of({"a": GOOD_JOB}, task="juggling"), "task='juggling'"),
-        (study_of({"a": GOOD_JOB}, task="domain_text"), "'assistant' or 'product_description'"),
+        (study_of({"a": GOOD_JOB}, task="domain_text"), "'product_description' or 'sentiment'"),
         (study_of({"a": GOOD_JOB}, owner="me"), "owner='me'"),
         ("study: !!python/object/apply:os.system ['touch owned']\n", "not YAML"),
         ("study: s\ndescription: !!python/name:os.system\n", "not YAML"),
@@ -218,6 +218,14 @@ def test_only_answers_of_the_assistant_are_scored(other_task: Registry) -> None:
     assert other_task.evaluated_job("asked") == other_task.job("asked")
     with pytest.raises(StudyError, match="'describing' is of the task product_description, whose"):
         other_task.evaluated_job("describing")
+
+
+def test_only_jobs_of_the_task_sentiment_classify(shipped: Registry, other_task: Registry) -> None:
+    assert shipped.classifying_job("sentiment-attention").task == "sentiment"
+    with pytest.raises(StudyError, match=r"of the task assistant; allowed: .*: sentiment-att"):
+        shipped.classifying_job("quickstart-grounded")
+    with pytest.raises(StudyError, match="allowed: jobs of the task sentiment: none"):
+        other_task.classifying_job("describing")
 
 
 def test_a_task_without_records_takes_no_grounded_job(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from retail_assistant.corpus.encoding import Encoder
 from retail_assistant.corpus.lengths import prompt_column, row_tokens
 from retail_assistant.training.jobs import HyperparameterJob
 
+ROW_IDS = ("dialogue_id", "text_id", "product_id")
 IGNORED = -100
 """The label of a token that is read, not learned."""
 
@@ -33,9 +34,10 @@ def training_rows(corpus: pl.DataFrame, job: HyperparameterJob, subset: str) -> 
     """The rows that a job trains or validates on, in a fixed order.
 
     Returns the columns `row_id`, `prompt`, `completion` (message lists) and `tokens`. A row of the
-    task `assistant` is named by its dialogue, of another task by its product.
+    task `assistant` is named by its dialogue, one of `sentiment` by its text, of another task by
+    its product.
     """
-    row_id = "dialogue_id" if "dialogue_id" in corpus.columns else "product_id"
+    row_id = next(name for name in ROW_IDS if name in corpus.columns)
     rows = corpus.filter(pl.col("subset") == subset).sort(row_id)
     kept = max(1, math.ceil(rows.height * job.data_fraction)) if subset == "train" else rows.height
     return rows.head(kept).select(
