@@ -223,7 +223,7 @@ def _difference_of_ratios(
 
 
 def _percentiles(
-    data: tuple[Numbers, Numbers],
+    data: tuple[Numbers, ...],
     statistic: object,
     *,
     seed: int,

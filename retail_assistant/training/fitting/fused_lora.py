@@ -37,7 +37,7 @@ def _layer_class() -> Any:
         """PEFT's layer, whose plain case is one operation."""
 
         def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-            name = self.active_adapters[0] if len(self.active_adapters) == 1 else None
+            name = self.active_adapters[0] if len(self.active_adapters) == 1 else ""
             if args or kwargs or name not in self.lora_A or not self._is_plain(x, name):
                 return super().forward(x, *args, **kwargs)
             base = self.base_layer

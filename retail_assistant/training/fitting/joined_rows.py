@@ -43,8 +43,10 @@ def joined(inputs: dict[str, Any]) -> dict[str, Any]:
     """
     import torch
 
-    ids, labels, places = inputs["input_ids"], inputs["labels"], inputs.get("position_ids")
-    if (mask := inputs.get("attention_mask")) is not None:
+    ids, labels = inputs["input_ids"], inputs["labels"]
+    if (mask := inputs.get("attention_mask")) is None:
+        places = inputs["position_ids"]
+    else:
         read = mask.bool()
         places = (mask.cumsum(dim=1) - 1)[read]
         ids, labels = ids[read], labels[read]

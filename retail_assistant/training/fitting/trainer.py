@@ -179,7 +179,7 @@ class _SparingEnding:
         self._model = model
         model.get_output_embeddings().register_forward_pre_hook(self._select)
         layers = getattr(model.get_decoder(), "layers", None)
-        last = getattr(layers[-1], "mlp", None) if layers else None
+        last: Any = getattr(layers[-1], "mlp", None) if layers else None
         if hasattr(last, "down_proj"):  # no mixture of experts, which leaves more than one thing
             last.register_forward_pre_hook(self._select_row)
             last.register_forward_hook(self._put_back)
