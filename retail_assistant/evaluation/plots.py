@@ -103,7 +103,9 @@ def _bar_plot(
     if not figure.data:
         return None
     figure.update_layout(**layout(HEIGHT), barmode="group", bargap=0.28, bargroupgap=0.12)
-    figure.update_xaxes(showgrid=False, tickangle=0)
+    # As given: a first variant that lacks a group would put it last.
+    groups = [label for label, _, _ in bars]
+    figure.update_xaxes(showgrid=False, tickangle=0, categoryorder="array", categoryarray=groups)
     figure.update_yaxes(range=[0, 1.12], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])
     return Plot(name, title, note, figure)
 

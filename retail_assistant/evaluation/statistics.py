@@ -1,7 +1,6 @@
 """Intervals and paired tests for answers that come in clusters (several questions a product)."""
 
 import math
-import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -88,72 +87,6 @@ def difference_interval(
     return Estimate(value, low, high)
 
 
-def paired_bootstrap_p(
-    first: Sequence[float] | Numbers,
-    second: Sequence[float] | Numbers,
-    denominators: Sequence[float] | Numbers,
-    *,
-    seed: int,
-    key: str = "",
-    resamples: int = RESAMPLES,
-) -> float:
-    """Two-sided p of no difference, by the same resamples as `difference_interval`.
-
-    The significance level that a percentile interval just reaches: twice the smaller share of
-    resampled differences on either side of 0 (Efron & Tibshirani 1993, sections 15.4 and 16.4),
-    with the observed one counted among them (Davison & Hinkley 1997, section 4.2), so it is never
-    below 2 / (resamples + 1). 1.0 where nothing differs, and where one cluster alone tells nothing.
-    """
-    a, b, of = (np.asarray(values, float) for values in (first, second, denominators))
-    difference, of = (a - b)[of > 0], of[of > 0]
-    if len(of) < 2 or not difference.any():
-        return 1.0
-    drawn = _resampled(
-        (difference, of), _ratio, seed=seed, key=key, resamples=resamples
-    ).bootstrap_distribution
-    # Rounded: sums in another order differ in their last digit, and 0 lies on both sides.
-    drawn = np.round(drawn, 12)
-    smaller = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-    return min(1.0, 2 * (smaller + 1) / (resamples + 1))
-
-
-def ratio_difference(
-    first: tuple[Numbers, Numbers],
-    second: tuple[Numbers, Numbers],
-    *,
-    seed: int,
-    key: str = "",
-    resamples: int = RESAMPLES,
-) -> tuple[Estimate, float]:
-    """The difference of two ratios of sums on the same clusters, its 95% interval, and p.
-
-    Each side is (numerators, denominators), an entry a cluster; the denominators may differ, as
-    those of a precision do. Interval and p as in `difference_interval` and `paired_bootstrap_p`;
-    where all clusters differ alike the interval has no width, and with one cluster there is none
-    (NaN). Resamples in which a side has no denominator are left out.
-    """
-    from scipy.stats import DegenerateDataWarning
-
-    a, of_a, b, of_b = (np.asarray(values, float) for values in (*first, *second))
-    value = _difference_of_ratios(a, of_a, b, of_b)
-    asked = (of_a > 0) | (of_b > 0)
-    if np.isnan(value) or asked.sum() < 2:
-        return Estimate(float(value), math.nan, math.nan), 1.0
-    data = tuple(side[asked] for side in (a, of_a, b, of_b))
-    with warnings.catch_warnings():
-        # Resamples that are all alike: nothing that the interval does not say.
-        warnings.simplefilter("ignore", DegenerateDataWarning)
-        drawn = _resampled(
-            data, _difference_of_ratios, seed=seed, key=key, resamples=resamples
-        ).bootstrap_distribution
-    drawn = np.round(drawn[~np.isnan(drawn)], 12)
-    tail = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(drawn, [tail, 100 - tail])
-    smaller = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-    p = min(1.0, 2 * (smaller + 1) / (len(drawn) + 1))
-    return Estimate(float(value), float(low), float(high)), p
-
-
 def mean_interval(
     values: Sequence[float] | Numbers, *, seed: int, key: str = "", resamples: int = RESAMPLES
 ) -> Estimate:
@@ -213,13 +146,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def _ratio(counted: Numbers, of: Numbers, axis: int = -1) -> Numbers:
     return np.asarray(counted.sum(axis=axis) / of.sum(axis=axis))
-
-
-def _difference_of_ratios(
-    first: Numbers, of_first: Numbers, second: Numbers, of_second: Numbers, axis: int = -1
-) -> Numbers:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(_ratio(first, of_first, axis) - _ratio(second, of_second, axis))
 
 
 def _percentiles(

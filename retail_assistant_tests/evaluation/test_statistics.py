@@ -5,7 +5,6 @@ from retail_assistant.evaluation.statistics import (
     difference_interval,
     holm,
     mcnemar_p,
-    paired_bootstrap_p,
     ratio_interval,
 )
 
@@ -95,32 +94,3 @@ def test_an_interval_of_a_mean_keeps_to_its_bounds() -> None:
     assert (best.high, 4 < best.low < 5) == (5, True)
     same = difference_interval([4.0] * 9, [4.0] * 9, [1] * 9, seed=1, bounds=(1, 5))
     assert (same.value, -4 < same.low < 0 < same.high < 4) == (0, True)
-
-
-def test_the_paired_bootstrap_finds_what_is_there_and_not_what_is_not() -> None:
-    random = np.random.default_rng(8)
-    base = random.normal(0.6, 0.1, size=60)
-    better = base + random.normal(0.05, 0.05, size=60)
-    assert paired_bootstrap_p(better, base, [1] * 60, seed=1) == pytest.approx(2 / 2001)
-    assert paired_bootstrap_p(base, base, [1] * 60, seed=1) == 1
-    assert paired_bootstrap_p([1.0], [0.0], [1], seed=1) == 1
-    assert paired_bootstrap_p([], [], [], seed=1) == 1
-
-
-def test_the_paired_bootstrap_errs_about_as_often_as_it_says() -> None:
-    random, runs, found = np.random.default_rng(9), 300, 0
-    for run in range(runs):
-        first, second = random.normal(size=(2, 40))
-        found += paired_bootstrap_p(first, second, [1] * 40, seed=run, resamples=400) < 0.05
-    assert 0.02 <= found / runs <= 0.09
-
-
-def test_the_p_value_and_the_interval_tell_the_same() -> None:
-    random = np.random.default_rng(10)
-    for run in range(40):
-        first, second = random.normal([[0.3], [0.0]], size=(2, 40))
-        of = random.integers(1, 4, size=40)
-        p = paired_bootstrap_p(first, second, of, seed=run)
-        estimate = difference_interval(first, second, of, seed=run)
-        if abs(p - 0.05) > 0.005:
-            assert (p < 0.05) is not (estimate.low <= 0 <= estimate.high)
