@@ -3,7 +3,7 @@
 import math
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,23 +156,9 @@ def _percentiles(
     key: str,
     resamples: int,
 ) -> tuple[float, float]:
-    interval = _resampled(
-        data, statistic, seed=seed, key=key, resamples=resamples
-    ).confidence_interval
-    return round(float(interval.low), 12), round(float(interval.high), 12)
-
-
-def _resampled(
-    data: tuple[Numbers, ...],
-    statistic: object,
-    *,
-    seed: int,
-    key: str,
-    resamples: int,
-) -> Any:
     from scipy.stats import bootstrap
 
-    return bootstrap(
+    interval = bootstrap(
         data,
         statistic,
         paired=True,
@@ -182,7 +168,8 @@ def _resampled(
         n_resamples=resamples,
         batch=max(1, _BATCH_CELLS // len(data[0])),
         rng=np.random.default_rng([seed, zlib.crc32(key.encode())]),
-    )
+    ).confidence_interval
+    return round(float(interval.low), 12), round(float(interval.high), 12)
 
 
 def _scaled_wilson(value: float, trials: int, bounds: tuple[float, float]) -> tuple[float, float]:
