@@ -60,6 +60,11 @@ def answers_of(
 
 def _row(variant: str, dialogue_id: str, product: str | None, correct: bool) -> dict[str, Any]:
     intent = "attribute" if product else "unanswerable"
+    right, wrong = (
+        ("true_positive", "wrong_value")
+        if product
+        else ("abstained_right", "answered_unanswerable")
+    )
     return {
         **dict.fromkeys(SCORED_SCHEMA),
         **{name: 0 for name, kind in SCORED_SCHEMA.items() if kind == pl.Int64},
@@ -72,7 +77,7 @@ def _row(variant: str, dialogue_id: str, product: str | None, correct: bool) -> 
         "intent": intent,
         "answer": "right" if correct else "wrong",
         "finish_reason": "stop",
-        "outcome": "true_positive" if correct else "wrong_value",
+        "outcome": right if correct else wrong,
         "correct": correct,
         "predicted": True,
     }

@@ -40,6 +40,9 @@ def store(
     products: pl.DataFrame,
 ) -> Iterator[TableStore]:
     """A store with all that the comparison reads, of one job that was evaluated."""
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("limits: {min_questions: 1, min_unanswerable_questions: 1}\n")
+    monkeypatch.setenv("RETAIL_PROMOTION_POLICY", str(policy))
     monkeypatch.setenv("RETAIL_STORAGE_URI", str(tmp_path / "var"))
     get_settings.cache_clear()
     store = TableStore(get_settings().storage)

@@ -74,7 +74,8 @@ def questions() -> pl.DataFrame:
     copies = [
         asked.with_columns(dialogue_id=pl.lit(f"q{number:04d}")) for number in range(QUESTIONS)
     ]
-    return pl.concat([small_corpus().filter(pl.col("subset") != "recall"), *copies])
+    rows = pl.concat([small_corpus().filter(pl.col("subset") != "recall"), *copies])
+    return rows.with_columns(answer=pl.col("completion").list.first().struct.field("content"))
 
 
 def keep_adapter(storage: Path, job: str, adapter: Path) -> None:

@@ -90,7 +90,7 @@ def test_every_asset_is_materialized(finished_line: FinishedLine) -> None:
 def test_tables_show_their_rows_and_columns(finished_line: FinishedLine) -> None:
     store = TableStore(finished_line.storage)
     tables = sorted(path.name for path in store.root.iterdir())
-    assert len(tables) == 17
+    assert len(tables) == 18
     with finished_line.instance() as instance:
         for name in tables:
             for partition in store.partitions(name) or [None]:

@@ -16,8 +16,8 @@ from retail_assistant.training.jobs import HyperparameterJob
 JOB = HyperparameterJob(lora_r=4, lora_alpha=8, learning_rate=1e-3, batch_size=2)
 HASTY_JOB = JOB.model_copy(
     update={
-        "epochs": 6,
-        "learning_rate": 0.1,
+        "epochs": 16,
+        "learning_rate": 0.03,
         "max_grad_norm": 100.0,
         "early_stopping_patience": 2,
     }

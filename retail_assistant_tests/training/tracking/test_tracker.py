@@ -143,7 +143,7 @@ def test_a_run_in_a_sqlite_file_tells_everything(
     parent = client(uri).get_run(run.data.tags["mlflow.parentRunId"])
     assert (parent.info.run_name, parent.info.status) == ("small", "FINISHED")
     kept = {entry.path for entry in client(uri).list_artifacts(tracker.run_id)}
-    assert kept == {"adapter", "samples.md"}
+    assert kept == {"adapter"}
     assert run.info.artifact_uri.startswith((tmp_path / "mlflow" / "artifacts").as_uri())
     assert not list((tmp_path / "elsewhere").iterdir())
     assert tracked_run(folder) == upload(folder)
