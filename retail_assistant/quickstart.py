@@ -53,6 +53,7 @@ def _run_in_order(slices: Sequence[tuple[str, str | None]], console: Console) ->
     # Of no use to who runs this: the versions are locked.
     for category in (dg.BetaWarning, dg.PreviewWarning):
         warnings.simplefilter("ignore", category)
+    warnings.filterwarnings("ignore", "Asset job .* varying BackfillPolicies")
     finished: list[Slice] = []
     code_location = defs()
     with dg.DagsterInstance.get() as instance:
