@@ -19,7 +19,6 @@ from retail_assistant.defs.partitions import (
     task_of_job,
 )
 from retail_assistant.defs.resources import Launcher
-from retail_assistant.evaluation.answers import with_levels
 from retail_assistant.evaluation.archive import (
     REPORT,
     read_comparison,
@@ -278,7 +277,7 @@ def model_comparison(
     evaluated = evaluated_jobs(settings.storage, jobs, set(baseline["dialogue_id"]))
     scored = pl.concat([baseline, *evaluated.reports.values()], how="diagonal_relaxed")
     comparison = compare(
-        with_levels(scored, assortment),
+        scored,
         baseline=baselines_of(jobs, evaluated),
         champion=reigning_job(settings),
         costs=cost_rows(settings.storage, evaluated.adapters),

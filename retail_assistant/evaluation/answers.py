@@ -74,15 +74,6 @@ CONTRASTS_SCHEMA = pl.Schema(
 _OF_PROMPTS = ("product_name", "evidence", "context_ids", "prompt", "grounded_prompt")
 
 
-def with_levels(scored: pl.DataFrame, products: pl.DataFrame) -> pl.DataFrame:
-    """SCORED with the asked product's department, category and subcategory, where it lacks them."""
-    lacking = [name for name in LEVELS if name not in scored.columns and name in products.columns]
-    if not lacking:
-        return scored
-    levels = products.select("product_id", *lacking).unique("product_id", keep="first")
-    return scored.join(levels, on="product_id", how="left")
-
-
 def asked_questions(scored: pl.DataFrame, prompts: pl.DataFrame | None = None) -> pl.DataFrame:
     """ASKED, largest disagreement first; `prompts` (PROMPT_CORPUS) adds what the models saw."""
     share = pl.col("correct").mean()

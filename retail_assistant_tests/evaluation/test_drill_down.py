@@ -14,7 +14,6 @@ from retail_assistant.evaluation.answers import (
     ASKED_SCHEMA,
     contrasts,
     exported,
-    with_levels,
 )
 from retail_assistant.evaluation.comparison import Comparison, compare
 from retail_assistant.evaluation.embedded import Embedded, embedded_answers
@@ -52,7 +51,7 @@ def scored(dialogues: pl.DataFrame, products: pl.DataFrame, predict: Frames) -> 
         predict("base/grounded", "The fabric is Linen."),
         predict("base/closed-book", answers={"unseen-1": HUGE, "unseen-2": "\u202eright to left"}),
     ]
-    return with_levels(score(dialogues, pl.concat(predictions), products), products)
+    return score(dialogues, pl.concat(predictions), products)
 
 
 @pytest.fixture(scope="module")
