@@ -9,7 +9,8 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from typing import Literal, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from retail_assistant.corpus.reading.text import abstaining_clauses, read_text
 from retail_assistant.corpus.rendering import Message, render_prompt
@@ -27,21 +28,22 @@ from retail_assistant.serving.turns import (
 NOTHING_LEFT = "Our catalog does not say."
 
 
-class Stock(Protocol):
+@dataclass(frozen=True)
+class Snapshot:
     """One version of everything that an answer is made with."""
 
     shop: Shop
     guard: Guard
     model: WritingModel
-    grounding: Literal["none", "retrieved"]
+    grounding: str
     versions: Versions
 
 
 class Lender(Protocol):
     """Lends what is live now; what is lent stays whole until it is given back."""
 
-    def lease(self) -> AbstractAsyncContextManager[Stock]:
-        """The stock, for the time of a turn."""
+    def lease(self) -> AbstractAsyncContextManager[Snapshot]:
+        """A snapshot, for the time of a turn."""
         ...
 
 
@@ -68,7 +70,7 @@ class Assistant:
 
 
 async def _written(
-    now: Stock, plan: Plan, max_tokens: int, progress: Progress
+    now: Snapshot, plan: Plan, max_tokens: int, progress: Progress
 ) -> AsyncIterator[str]:
     """The model's answer, reviewed."""
     shown = plan.records if now.grounding == "retrieved" else []
@@ -85,7 +87,7 @@ async def _written(
         yield NOTHING_LEFT
 
 
-def _result(now: Stock, plan: Plan, progress: Progress) -> TurnResult:
+def _result(now: Snapshot, plan: Plan, progress: Progress) -> TurnResult:
     by_model = plan.text is None
     cited = plan.records if plan.named else plan.products
     return TurnResult(

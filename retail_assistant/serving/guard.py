@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import polars as pl
+
+from retail_assistant.catalog.index import CatalogIndex
 from retail_assistant.catalog.keywords import stop_words
 from retail_assistant.corpus.phrasing import attribute_answer, attribute_answers, attribute_wording
 from retail_assistant.corpus.reading.answers import (
@@ -29,6 +32,7 @@ from retail_assistant.corpus.rendering import (
     plain_text,
     render_record,
 )
+from retail_assistant.serving.prices import current_price
 from retail_assistant.serving.turns import Correction
 
 Record = Mapping[str, Any]
@@ -82,6 +86,12 @@ class Guard:
     def over(self, question: str, records: Sequence[Record]) -> "Reviewer":
         """The reviewer of one answer, to a question, from records."""
         return Reviewer(self, question, records)
+
+
+def open_guard(index: CatalogIndex) -> Guard:
+    """The guard over all products of an index."""
+    rows = list(index.products(index.product_ids()).values())
+    return Guard(CatalogFacts.from_products(pl.DataFrame(rows, infer_schema_length=None)))
 
 
 class Reviewer:
@@ -158,7 +168,7 @@ class Reviewer:
 
     def _prices(self, sentence: str, record: Record) -> Review | None:
         """The sentence corrected where it states a price that is not the record's."""
-        paid = record.get("discounted_price") or record.get("retail_price")
+        paid = current_price(record)
         known = {
             round(float(one[field]), 2)
             for one in self._records.values()
