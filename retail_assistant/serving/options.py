@@ -62,6 +62,16 @@ class ServingSettings(BaseSettings):
         default=[],
         description="Origins of other sites whose pages may call the API (CORS), with commas.",
     )
+    allowed_hosts: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="Names that requests may call this server by, with commas, or *; default: on"
+        " the loopback address only this machine's own names, elsewhere any.",
+    )
+    trusted_proxies: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="Addresses of proxies in front, with commas: what they say of a client's"
+        " address (X-Forwarded-For) is believed.",
+    )
     requests_per_minute: int = Field(
         default=120, ge=1, description="Of each key (or address, where there are no keys)."
     )
@@ -93,7 +103,7 @@ class ServingSettings(BaseSettings):
     def _words(cls, value: object) -> object:
         return value.split() if isinstance(value, str) else value
 
-    @field_validator("allowed_origins", mode="before")
+    @field_validator("allowed_hosts", "allowed_origins", "trusted_proxies", mode="before")
     @classmethod
     def _between_commas(cls, value: object) -> object:
         if not isinstance(value, str):
