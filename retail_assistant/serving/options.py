@@ -78,6 +78,9 @@ class ServingSettings(BaseSettings):
     max_running: int = Field(default=32, ge=1, description="Turns answered at a time.")
     max_waiting: int = Field(default=64, ge=0, description="Turns that may wait; more get 429.")
     max_request_bytes: int = Field(default=64_000, ge=1_000, description="Of a request's body.")
+    body_seconds: float = Field(
+        default=10.0, gt=0, description="Longest time for a request's body to come in."
+    )
     max_messages: int = Field(default=40, ge=1, description="Of a conversation.")
     max_answer_tokens: int = Field(default=160, ge=1, description="That the model may write.")
     max_context_tokens: int = Field(

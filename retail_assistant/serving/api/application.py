@@ -178,7 +178,9 @@ def create_app(
 
 def _add_layers(app: FastAPI, settings: ServingSettings, metrics: Metrics) -> None:
     """The last one added is the outermost."""
-    app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes)
+    app.add_middleware(
+        BodyLimit, max_bytes=settings.max_request_bytes, seconds=settings.body_seconds
+    )
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -31,7 +31,6 @@ DEFAULT_HEADERS = {
 }
 """On every answer that does not bring its own: the chat page needs its scripts."""
 
-BODY_SECONDS = 10.0
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _CLIENT_GONE = 499
 _DRAINED_BYTES = 1 << 20
@@ -122,7 +121,7 @@ def _host(scope: Scope) -> str | None:
 class BodyLimit:
     """Refuses bodies that are too long, or that take too long, while they are read."""
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, seconds: float = BODY_SECONDS) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int, seconds: float) -> None:
         self.app, self._max_bytes, self._seconds = app, max_bytes, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
