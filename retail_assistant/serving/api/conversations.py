@@ -1,5 +1,6 @@
 """Requests of `POST /v1/chat/completions`: OpenAI's fields, and which of them count here."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -14,6 +15,7 @@ MODEL_ALIAS = "retail-assistant"
 CONVERSING = frozenset({"user", "assistant"})
 MAX_STOPS = 4
 _ONLY_TEXT = 'only text is understood: a string, or a list of {"type": "text", "text": "…"}'
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _IGNORED = "Accepted and ignored: answers are written greedily, so there is nothing to choose."
 
 
@@ -29,10 +31,12 @@ class TextPart(_Strict):
 
 
 def _is_text(value: object) -> object:
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, list) or not all(_is_text_part(part) for part in value):
+    parts = [{"type": "text", "text": value}] if isinstance(value, str) else value
+    if not isinstance(parts, list) or not all(_is_text_part(part) for part in parts):
         raise ValueError(_ONLY_TEXT)
+    if any(_SURROGATE.search(part["text"]) for part in parts):
+        # JSON can write them; nothing that text is sent to or kept in takes them.
+        raise ValueError("half of a surrogate pair is no character")
     return value
 
 
@@ -77,11 +81,11 @@ def _is_nothing(value: Any) -> Any:
     return value
 
 
-NotSupported = Annotated[
-    list[Any] | None,
-    AfterValidator(_is_nothing),
-    Field(default=None, max_length=0, description="Not supported: refused unless empty."),
-]
+NotSupported = (
+    Annotated[list[Any], AfterValidator(_is_nothing), Field(json_schema_extra={"maxItems": 0})]
+    | None
+)
+_REFUSED = Field(default=None, description="Not supported: refused unless empty.")
 
 
 class CompletionRequest(_Strict):
@@ -114,8 +118,8 @@ class CompletionRequest(_Strict):
     presence_penalty: float | None = Field(default=None, ge=-2, le=2, description=_IGNORED)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2, description=_IGNORED)
     user: str | None = Field(default=None, description="Accepted, and neither used nor kept.")
-    tools: NotSupported = None
-    functions: NotSupported = None
+    tools: NotSupported = _REFUSED
+    functions: NotSupported = _REFUSED
     logprobs: Literal[False] | None = Field(default=None, description="Not supported.")
     response_format: TextFormat | None = Field(default=None, description="Text, nothing else.")
     modalities: list[Literal["text"]] | None = Field(default=None, description="Text only.")

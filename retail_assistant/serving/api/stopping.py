@@ -16,10 +16,12 @@ class Stopping:
         if self.has_stopped:
             return ""
         text = self._held + piece
-        found = [text.index(one) for one in self._sequences if one in text]
-        if found:
+        # The one that is whole first counts, however the text is cut into pieces.
+        starts = {one: text.index(one) for one in self._sequences if one in text}
+        if starts:
             self.has_stopped, self._held = True, ""
-            return text[: min(found)]
+            _end, start = min((start + len(one), start) for one, start in starts.items())
+            return text[:start]
         certain = len(text) - self._possible(text)
         self._held = text[certain:]
         return text[:certain]

@@ -41,6 +41,8 @@ class Turns:
             ApiError: 429 (no place), 503 (no model), 504 (no time left), 500 (a fault of ours).
         """
         began = time.monotonic()
+        if self._settings.log_text:
+            logger.info("request %s asks: %r", current_request_id(), messages[-1]["content"])
         try:
             async with asyncio.timeout(self._settings.turn_seconds) as deadline:
                 async with self.queue.place(), AsyncExitStack() as stack:

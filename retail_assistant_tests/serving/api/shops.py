@@ -14,8 +14,9 @@ import uvicorn
 from fastapi import APIRouter
 
 from retail_assistant.corpus.rendering import Message
-from retail_assistant.serving.api.application import ServedModel, create_app
+from retail_assistant.serving.api.application import create_app
 from retail_assistant.serving.api.keys import ApiKeys
+from retail_assistant.serving.api.routes import ServedModel
 from retail_assistant.serving.api.server import uvicorn_server
 from retail_assistant.serving.options import ServingSettings
 from retail_assistant.serving.turns import (
