@@ -29,6 +29,9 @@ def uvicorn_server(app: FastAPI, settings: ServingSettings) -> uvicorn.Server:
         # uvicorn believes X-Forwarded-For from this machine unless told otherwise.
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies or None,
+        # Longer than clients and proxies keep a connection: whoever closes first must not be us,
+        # for a request may be on its way.
+        timeout_keep_alive=75,
         limit_concurrency=settings.max_running + settings.max_waiting + _MORE_CONNECTIONS,
         timeout_graceful_shutdown=math.ceil(settings.turn_seconds),
     )

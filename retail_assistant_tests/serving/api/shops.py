@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import uvicorn
 from fastapi import APIRouter
 
@@ -143,13 +143,15 @@ class Shop:
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
-    def ask(self, question: str, *, key: str | None = None, **more: Any) -> httpx.Response:
+    def ask(self, question: str, *, key: str | None = None, **more: Any) -> httpx2.Response:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         body = {"messages": [{"role": "user", "content": question}], **more}
-        return httpx.post(f"{self.url}/v1/chat/completions", json=body, headers=headers, timeout=30)
+        return httpx2.post(
+            f"{self.url}/v1/chat/completions", json=body, headers=headers, timeout=30
+        )
 
-    def get(self, path: str, **headers: str) -> httpx.Response:
-        return httpx.get(self.url + path, headers=headers, timeout=30)
+    def get(self, path: str, **headers: str) -> httpx2.Response:
+        return httpx2.get(self.url + path, headers=headers, timeout=30)
 
     def metric(self, line: str) -> float:
         """The value of one line of /metrics, by its beginning; 0 where there is none."""

@@ -1,17 +1,20 @@
 """What strangers find: documented routes, headers, no other names, and nothing of the inside."""
 
+import html
 import json
 import logging
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
 from retail_assistant.serving.api.admission import AdmittedCaller
-from retail_assistant.serving.turns import ModelAwayError
+from retail_assistant.serving.api.errors import ApiError
+from retail_assistant.serving.api.streaming import TurnStream
+from retail_assistant.serving.turns import ModelAwayError, TurnResult
 from retail_assistant_tests.serving.api.shops import SECRET, Shop, open_shop
 
 ROUTE = "/v1/chat/completions"
@@ -29,7 +32,7 @@ VLLM_ROUTES = (
 )
 
 
-def error_of(response: httpx.Response) -> dict[str, Any]:
+def error_of(response: httpx2.Response) -> dict[str, Any]:
     assert response.headers["content-type"] == "application/json"
     document = response.json()
     assert set(document) == {"error"}
@@ -41,7 +44,7 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
 @pytest.mark.parametrize("path", VLLM_ROUTES)
 def test_only_what_is_documented_is_there(shop: Shop, path: str) -> None:
     for method in ("GET", "POST"):
-        refused = httpx.request(method, shop.url + path)
+        refused = httpx2.request(method, shop.url + path)
         assert (refused.status_code, error_of(refused)["code"]) == (404, "not_found")
 
 
@@ -61,8 +64,8 @@ def test_wrong_methods_are_told_the_right_ones(shop: Shop) -> None:
     refused = shop.get(ROUTE)
     assert (refused.status_code, error_of(refused)["code"]) == (405, "method_not_allowed")
     assert refused.headers["allow"] == "POST"
-    assert httpx.options(shop.url + ROUTE).status_code == 405
-    assert error_of(httpx.delete(f"{shop.url}/health"))
+    assert httpx2.options(shop.url + ROUTE).status_code == 405
+    assert error_of(httpx2.delete(f"{shop.url}/health"))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +85,7 @@ def test_wrong_methods_are_told_the_right_ones(shop: Shop) -> None:
     ],
 )
 def test_bodies_that_are_none(shop: Shop, content: bytes, kind: str, status: int) -> None:
-    refused = httpx.post(shop.url + ROUTE, content=content, headers={"Content-Type": kind})
+    refused = httpx2.post(shop.url + ROUTE, content=content, headers={"Content-Type": kind})
     assert refused.status_code == status, refused.text
     assert error_of(refused)
 
@@ -130,19 +133,19 @@ def test_other_sites_may_call_where_they_are_allowed(shop: Shop, tmp_path: Path)
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization, content-type",
     }
-    assert httpx.options(shop.url + ROUTE, headers=asks).status_code == 405
+    assert httpx2.options(shop.url + ROUTE, headers=asks).status_code == 405
     with open_shop(tmp_path, allowed_origins="https://shop.example") as open_to:
-        may = httpx.options(open_to.url + ROUTE, headers=asks)
+        may = httpx2.options(open_to.url + ROUTE, headers=asks)
         assert may.status_code == 200
         assert may.headers["access-control-allow-origin"] == "https://shop.example"
         called = open_to.get("/v1/models", Origin="https://shop.example")
         assert called.headers["access-control-allow-origin"] == "https://shop.example"
         asks["Origin"] = "https://evil.example"
-        assert httpx.options(open_to.url + ROUTE, headers=asks).status_code == 400
+        assert httpx2.options(open_to.url + ROUTE, headers=asks).status_code == 400
         assert "access-control-allow-origin" not in open_to.get("/v1/models", **asks).headers
 
 
-class Lines(logging.Handler):
+class LoggedLines(logging.Handler):
     """Everything that is logged here."""
 
     def __init__(self) -> None:
@@ -157,7 +160,7 @@ class Lines(logging.Handler):
 def test_texts_are_in_no_answer_and_in_the_log_only_where_asked(
     tmp_path: Path, log_text: bool
 ) -> None:
-    lines, root = Lines(), logging.getLogger()
+    lines, root = LoggedLines(), logging.getLogger()
     level = root.level
     root.addHandler(lines)
     root.setLevel(logging.DEBUG)
@@ -170,7 +173,7 @@ def test_texts_are_in_no_answer_and_in_the_log_only_where_asked(
                 shop.ask("leaves", stream=True),
                 shop.ask("unsaid"),
                 shop.ask("blue shirt for Ann Example"),
-                httpx.get(f"{shop.url}/secret-path?secret=query"),
+                httpx2.get(f"{shop.url}/secret-path?secret=query"),
             ]
             shop.records.not_ready = ValueError(SECRET)
             answers.append(shop.get("/ready"))
@@ -235,6 +238,21 @@ def test_turns_are_counted(tmp_path: Path) -> None:
         assert "nothing/of/ours" not in shop.get("/metrics").text
 
 
+class Lines:
+    """A turn as a page might show it."""
+
+    media_type = "text/html"
+
+    def text(self, piece: str) -> bytes:
+        return html.escape(piece).encode()
+
+    def result(self, result: TurnResult) -> bytes:
+        return f"<ul>{len(result.products)}</ul>".encode()
+
+    def failed(self, error: ApiError) -> bytes:
+        return f"<p>{error.message}</p>".encode()
+
+
 def page() -> APIRouter:
     """What the chat page does: no key, its own headers, the same turns."""
     router = APIRouter(include_in_schema=False)
@@ -249,11 +267,16 @@ def page() -> APIRouter:
         text, result = await request.app.state.turns.whole(messages, 9)
         return Response(f"{caller.name}: {text} {result.citations}")
 
+    @router.post("/stream")
+    async def stream(request: Request, caller: AdmittedCaller) -> Response:
+        messages = [{"role": "user", "content": (await request.body()).decode()}]
+        return TurnStream(request.app.state.turns.open(messages, 9), Lines())
+
     return router
 
 
 def test_a_page_asks_without_a_key_but_only_that_page(tmp_path: Path) -> None:
-    with open_shop(tmp_path, routers=[page()], require_keys=True, requests_per_minute=5) as shop:
+    with open_shop(tmp_path, routers=[page()], require_keys=True, requests_per_minute=7) as shop:
         assert shop.ask("blue").status_code == 401
         shown = shop.get("/")
         assert shown.headers["content-security-policy"] == "script-src 'self'"
@@ -265,8 +288,13 @@ def test_a_page_asks_without_a_key_but_only_that_page(tmp_path: Path) -> None:
             ({"Origin": "https://evil.example"}, 403),
             ({"Origin": shop.url}, 200),
         ):
-            assert httpx.post(address, headers=headers).status_code == status
-        assert "shirt-1" in httpx.post(address).text
-        statuses = [httpx.post(address).status_code for _ in range(4)]
+            assert httpx2.post(address, headers=headers).status_code == status
+        assert "shirt-1" in httpx2.post(address).text
+        shown = httpx2.post(f"{shop.url}/stream", content="lämp")
+        assert shown.text == "Well: Lämp &lt;b&gt; costs 1299.5. <ul>1</ul>"
+        assert shown.headers["content-type"] == "text/html; charset=utf-8"
+        broken = httpx2.post(f"{shop.url}/stream", content="leaves")
+        assert broken.text.startswith("Well: <p>The assistant")
+        statuses = [httpx2.post(address).status_code for _ in range(4)]
         assert statuses == [200, 200, 429, 429]
         assert "/chat" not in shop.get("/openapi.json").text.replace("/v1/chat", "")

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from retail_assistant.corpus.rendering import MAX_TEXT_CHARACTERS
@@ -130,7 +130,7 @@ def test_a_turn_that_takes_too_long_is_ended(tmp_path: Path) -> None:
 def test_a_body_that_is_too_long_is_refused(tmp_path: Path, chunked: bool, size: int) -> None:
     content = b'{"messages": [{"role": "user", "content": "' + b"x" * size + b'"}]}'
     parts = (content[start : start + 7_000] for start in range(0, len(content), 7_000))
-    with open_shop(tmp_path, max_request_bytes=2_000) as shop, httpx.Client() as client:
+    with open_shop(tmp_path, max_request_bytes=2_000) as shop, httpx2.Client() as client:
         refused = client.post(
             shop.url + ROUTE,
             content=parts if chunked else content,
@@ -171,9 +171,9 @@ def test_turns_that_run_may_end_when_the_server_is_told_to_stop(tmp_path: Path) 
         last = pool.submit(shop.ask, "slow blue shirt", stream=True)
         shop.until(lambda: shop.records.running == 1)
         shop.server.should_exit = True
-        with pytest.raises(httpx.HTTPError):
+        with pytest.raises(httpx2.HTTPError):
             for _ in range(1_000):
-                httpx.get(f"{shop.url}/health")
+                httpx2.get(f"{shop.url}/health")
                 time.sleep(0.01)
         shop.records.go()
         assert events_of(last.result().text)[-1] == "[DONE]"
