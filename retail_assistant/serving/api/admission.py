@@ -19,6 +19,10 @@ from retail_assistant.storage import StorageError
 
 logger = logging.getLogger(__name__)
 
+MAX_CALLERS = 2_000
+"""When so many are remembered, everybody's count begins anew: the storage forgets nobody by itself,
+and looks through all of them at each request."""
+
 _SCHEME = "bearer "
 # What a household or server has of IPv6; single addresses there cost nothing.
 _IPV6_NETWORK = 64
@@ -55,7 +59,8 @@ class Admission:
     def __init__(self, settings: ServingSettings, keys: Keys) -> None:
         self._settings, self._keys = settings, keys
         self._limit = RateLimitItemPerMinute(settings.requests_per_minute)
-        self._rates = MovingWindowRateLimiter(MemoryStorage())
+        self._memory = MemoryStorage()
+        self._rates = MovingWindowRateLimiter(self._memory)
 
     @property
     def needs_key(self) -> bool:
@@ -84,7 +89,7 @@ class Admission:
                 "invalid_api_key",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        return self._counted(Caller(name, _address(request)))
+        return self.counted(Caller(name, _address(request)))
 
     def by_page(self, request: Request) -> Caller:
         """The caller of the chat page's own requests: no key, but from that page only.
@@ -94,14 +99,26 @@ class Admission:
         """
         if not _is_same_origin(request):
             raise ApiError(403, "Only this server's own page may ask here.", "other_origin")
-        return self._counted(Caller(None, _address(request)))
+        return self.counted(Caller(None, _address(request)))
 
     def _key_name(self, header: str) -> str | None:
         if header[: len(_SCHEME)].lower() != _SCHEME:
             return None
         return self._keys.name_of(header[len(_SCHEME) :].strip())
 
-    def _counted(self, caller: Caller) -> Caller:
+    @property
+    def callers(self) -> int:
+        """How many callers' rates are remembered."""
+        return len(self._memory.events)
+
+    def counted(self, caller: Caller) -> Caller:
+        """The caller, once its request is counted.
+
+        Raises:
+            ApiError: 429, too often.
+        """
+        if self.callers >= MAX_CALLERS:
+            self._memory.reset()
         if self._rates.hit(self._limit, caller.name):
             return caller
         resets = self._rates.get_window_stats(self._limit, caller.name).reset_time

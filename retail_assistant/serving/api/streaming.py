@@ -78,8 +78,9 @@ class TurnStream(Response):
             raise ClientDisconnect from error
 
     def _encoded(self, piece: str | TurnResult) -> bytes:
-        is_text = isinstance(piece, str)
-        return self._events.text(piece) if is_text else self._events.result(piece)
+        if isinstance(piece, str):
+            return self._events.text(piece)
+        return self._events.result(piece)
 
     def _start(self) -> dict[str, Any]:
         return {

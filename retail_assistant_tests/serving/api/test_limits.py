@@ -11,6 +11,10 @@ import httpx2
 import pytest
 
 from retail_assistant.corpus.rendering import MAX_TEXT_CHARACTERS
+from retail_assistant.serving.api.admission import MAX_CALLERS, Admission, Caller
+from retail_assistant.serving.api.errors import ApiError
+from retail_assistant.serving.api.keys import ApiKeys
+from retail_assistant.serving.options import ServingSettings
 from retail_assistant_tests.serving.api.shops import Shop, events_of, open_shop
 
 ROUTE = "/v1/chat/completions"
@@ -49,6 +53,15 @@ def test_without_keys_each_address_has_a_rate_whatever_it_says_of_itself(tmp_pat
                 **{"X-Forwarded-For": f"10.0.0.{number}", "Authorization": f"Bearer {number}"},
             )
             assert told.status_code == status
+
+
+def test_the_rates_of_many_callers_take_no_more_and_more_memory(tmp_path: Path) -> None:
+    admission = Admission(ServingSettings(requests_per_minute=1), ApiKeys(tmp_path))
+    for number in range(2 * MAX_CALLERS + 10):
+        admission.counted(Caller(None, f"10.0.{number // 256}.{number % 256}"))
+        assert admission.callers <= MAX_CALLERS
+    with pytest.raises(ApiError):
+        admission.counted(Caller(None, f"10.0.{number // 256}.{number % 256}"))
 
 
 def test_a_trusted_proxy_says_who_asks(tmp_path: Path) -> None:
