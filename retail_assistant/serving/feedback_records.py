@@ -213,6 +213,12 @@ class FeedbackRecords:
         database.execute("COMMIT")
 
 
+def of_the_judged(turns: pl.DataFrame) -> pl.DataFrame:
+    """The turns (FEEDBACK), with texts only where they were declined or got a thumb."""
+    told = pl.col("declined").is_not_null() | pl.col("verdict").is_not_null()
+    return turns.with_columns(pl.when(told).then(pl.col("question", "answer")))
+
+
 def _opened(path: Path) -> sqlite3.Connection:
     """A connection; the file and its folder are for their owner only."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

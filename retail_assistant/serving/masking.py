@@ -45,12 +45,21 @@ def masked(text: str, limit: int, known: Collection[str] = ()) -> str:
 
 
 def personal_data_left(text: str, known: Collection[str] = ()) -> list[str]:
-    """The kinds of personal data that a text still has, which `masked` takes out."""
-    parts = MASKS.sub(" ", _ITEM_CODE.sub(" ", text))
+    """The kinds of personal data that a text still has; of masked ones only a new name may be."""
+    parts = _unmasked(text)
+    return patterns_left(text) + (["PERSON"] if persons_in(parts, known) else [])
+
+
+def patterns_left(text: str) -> list[str]:
+    """As `personal_data_left`, of what has a pattern: `masked` leaves none of these."""
+    parts = _unmasked(text)
     found = personal_data_in(parts, KINDS)
-    if persons_in(parts, known) or _INTRODUCED.search(parts):
-        found.append("PERSON")
+    found += ["NAME"] if _INTRODUCED.search(parts) else []
     return found + (["NUMBER"] if _NUMBER.search(parts) else [])
+
+
+def _unmasked(text: str) -> str:
+    return MASKS.sub(" , ", _ITEM_CODE.sub(" ", text))
 
 
 def catalog_words(products: pl.LazyFrame) -> frozenset[str]:
