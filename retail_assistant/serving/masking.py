@@ -59,7 +59,7 @@ def patterns_left(text: str) -> list[str]:
 
 
 def _unmasked(text: str) -> str:
-    return MASKS.sub(" , ", _ITEM_CODE.sub(" ", text))
+    return MASKS.sub(" , ", _ITEM_CODE.sub(" ", plain_text(text, len(text) + 1)))
 
 
 def catalog_words(products: pl.LazyFrame) -> frozenset[str]:
