@@ -12,6 +12,7 @@ which are blanked after a day. Every row that ever was is counted: kept, pruned 
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -225,16 +226,26 @@ def _opened(path: Path) -> sqlite3.Connection:
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     database = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-    try:
-        for pragma in (
-            "journal_mode = WAL", "synchronous = NORMAL", "secure_delete = ON", "foreign_keys = ON"
-        ):  # fmt: skip
-            database.execute(f"PRAGMA {pragma}")
-        database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-    except BaseException:
-        database.close()
-        raise
-    return database
+    ends = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            _prepare(database)
+        except sqlite3.OperationalError as error:
+            # SQLite's own timeout does not hold while another process turns the log on.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > ends:
+                database.close()
+                raise
+            time.sleep(_BUSY_SECONDS / 500)
+        else:
+            return database
+
+
+def _prepare(database: sqlite3.Connection) -> None:
+    for pragma in (
+        "journal_mode = WAL", "synchronous = NORMAL", "secure_delete = ON", "foreign_keys = ON"
+    ):  # fmt: skip
+        database.execute(f"PRAGMA {pragma}")
+    database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
 
 
 def _count(database: sqlite3.Connection, name: str, rows: int) -> None:

@@ -8,8 +8,10 @@ import stat
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Barrier
 
 import polars as pl
 import pytest
@@ -230,6 +232,23 @@ def test_a_table_that_is_being_stored_is_left_alone(tmp_path: Path) -> None:
         stored = tables.adopt(folder / "table.parquet", "shopper_feedback")
     remove_earlier_tables(tables, "shopper_feedback")
     assert stored.path.exists()
+
+
+def test_a_new_file_is_made_once_whoever_comes_at_the_same_time(tmp_path: Path) -> None:
+    def add(root: Path, name: str) -> bool:
+        records = FeedbackRecords(root)
+        together.wait()
+        added = records.add_turn(turn(name))
+        records.close()
+        return added
+
+    names = [f"a{number}" for number in range(6)]
+    together = Barrier(len(names))
+    with ThreadPoolExecutor(len(names)) as threads:
+        for attempt in range(20):
+            root = tmp_path / str(attempt)
+            assert all(threads.map(add, [root] * len(names), names))
+            assert kept(root).turns.height == len(names)
 
 
 def writer(root: Path, name: str, count: int) -> subprocess.Popen[str]:
