@@ -131,7 +131,9 @@ def _stored(name: str, frame: pl.DataFrame, **metadata: Any) -> dg.MaterializeRe
 @dg.asset_check(asset="shopper_feedback", blocking=True)
 def nobody_is_recognised(shopper_feedback: pl.DataFrame) -> dg.AssetCheckResult:
     """No text has an address, a number or the like of a person; holds the candidates back."""
-    texts = pl.concat([shopper_feedback[name] for name in ("question", "comment")]).drop_nulls()
+    texts = pl.concat(
+        [shopper_feedback[name] for name in ("question", "answer", "comment")]
+    ).drop_nulls()
     found = sum(bool(patterns_left(text)) for text in texts)
     return dg.AssetCheckResult(passed=found == 0, metadata={"texts": len(texts), "found": found})
 

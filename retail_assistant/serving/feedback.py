@@ -6,6 +6,7 @@ counted.
 """
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ from retail_assistant.serving.turns import TurnResult
 from retail_assistant.storage import StorageError, TableStore
 
 MOST_WAITING = 1_000
+PRUNE_SECONDS = 3_600.0
+"""Between two looks of a running server for what is too old."""
 MAX_QUESTION = 500
 MAX_ANSWER = 1_000
 MAX_COMMENT = 500
@@ -65,7 +68,7 @@ class FeedbackStore:
     def start(self) -> None:
         """At a server's start: delete what is too old, and load what masks personal data."""
         if self._settings.feedback:
-            self._hand_over(self._prune)
+            self._hand_over(self._begin)
             self._hand_over(self._warm_up)
 
     def record_turn(
@@ -123,9 +126,13 @@ class FeedbackStore:
 
     def _work(self) -> None:
         records = FeedbackRecords(self._root)
+        prune_at = time.monotonic() + PRUNE_SECONDS
         while (task := self._queue.get()) is not None:
             try:
                 task(records)
+                if time.monotonic() > prune_at:
+                    prune_at = time.monotonic() + PRUNE_SECONDS
+                    self._prune(records)
             except Exception as error:  # whatever it is, the turn was answered
                 self.counts.failed += 1
                 # Only its kind: the message of an error may hold what a shopper wrote.
@@ -139,9 +146,14 @@ class FeedbackStore:
     def _warm_up(self, _records: FeedbackRecords) -> None:
         masked("Call Priya Sharma at 98765 43210.", MAX_QUESTION, self._known)
 
-    def _prune(self, records: FeedbackRecords) -> None:
-        records.prune(self._settings.feedback_days)
+    def _begin(self, records: FeedbackRecords) -> None:
+        self._prune(records)
+        # A process may have been killed between the two.
         settle_tables(self._root, records)
+
+    def _prune(self, records: FeedbackRecords) -> None:
+        if records.prune(self._settings.feedback_days):
+            settle_tables(self._root, records)
 
     def _keep_turn(
         self,
@@ -225,7 +237,7 @@ def settle_tables(root: Path, records: FeedbackRecords) -> None:
         except StorageError:
             continue
         if kept is None:
-            kept = frozenset(records.snapshot().turns["answer_id"])
+            kept = records.answer_ids()
         left = table.filter([kept.issuperset(ids) for ids in _answer_ids(table)])
         if left.height < table.height:
             store.write(left, name)

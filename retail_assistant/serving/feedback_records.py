@@ -172,6 +172,13 @@ class FeedbackRecords:
         self._empty_log()
         return gone > 0
 
+    def answer_ids(self) -> frozenset[str]:
+        """The answers that something is kept of."""
+        if not self.path.exists():
+            return frozenset()
+        with self._transaction("BEGIN") as database:
+            return frozenset(one for (one,) in database.execute("SELECT answer_id FROM turns"))
+
     def snapshot(self) -> Snapshot:
         """All that is kept, as of one moment."""
         if not self.path.exists():

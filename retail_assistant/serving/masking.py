@@ -6,7 +6,7 @@ is what follows "my name is". Not found are postal addresses and names without a
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import get_args
 
 import polars as pl
@@ -26,6 +26,7 @@ MASKS = re.compile(rf"\((?:{'|'.join(sorted(KINDS))}|NUMBER)\)")
 # Item codes of answers (`rendering.item_code`) may be all digits.
 _ITEM_CODE = re.compile(r"(\(item [^()\s]{1,8}\))")
 _NUMBER = re.compile(r"\w*\d{7,}\w*")
+_FIGURES = re.compile(r"[^\s(]*[\d@][^\s)]*")
 _NAME = r"[^\W\d_]+(?:['\u2019-][^\W\d_]+)*"
 _INTRODUCED = re.compile(
     rf"\b(my name is|my name's|i am called|name:)\s+{_NAME}(?:\s{_NAME})?", re.I
@@ -38,10 +39,11 @@ def masked(text: str, limit: int, known: Collection[str] = ()) -> str:
     `known` words (normal form) are in no person's name: those of the catalog.
     """
     # Masked before it is cut: what is cut in two is not found.
-    whole = plain_text(text, 4 * limit)
-    parts = _ITEM_CODE.split(whole)
-    parts[::2] = [_masked(part, known) for part in parts[::2]]
-    return "".join(parts)[:limit]
+    whole = _by_parts(plain_text(text, 4 * limit), lambda part: _masked(part, known))
+    if patterns_left(whole):
+        # What stood beside it hid it: two numbers in a row may be read as another one.
+        whole = _by_parts(whole, lambda part: _FIGURES.sub("(NUMBER)", part))
+    return whole[:limit]
 
 
 def personal_data_left(text: str, known: Collection[str] = ()) -> list[str]:
@@ -59,7 +61,8 @@ def patterns_left(text: str) -> list[str]:
 
 
 def _unmasked(text: str) -> str:
-    return MASKS.sub(" , ", _ITEM_CODE.sub(" ", plain_text(text, len(text) + 1)))
+    whole = plain_text(text, 4 * len(text) + 1)
+    return MASKS.sub(" , ", _ITEM_CODE.sub(" , ", whole))
 
 
 def catalog_words(products: pl.LazyFrame) -> frozenset[str]:
@@ -74,6 +77,13 @@ def catalog_words(products: pl.LazyFrame) -> frozenset[str]:
         .to_series()
     )
     return frozenset(normalise(word) for word in words.drop_nulls())
+
+
+def _by_parts(text: str, change: Callable[[str], str]) -> str:
+    """The text with all but its item codes changed."""
+    parts = _ITEM_CODE.split(text)
+    parts[::2] = [change(part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def _masked(text: str, known: Collection[str]) -> str:

@@ -188,14 +188,26 @@ def test_what_is_too_old_is_deleted(tmp_path: Path) -> None:
     assert prune_feedback(tmp_path, days=90) == 0
 
 
-def test_a_servers_start_deletes_what_is_too_old(tmp_path: Path) -> None:
-    records = FeedbackRecords(tmp_path)
-    records.add_turn(turn("old", timedelta(days=8)))
-    records.close()
+def test_a_server_deletes_what_is_too_old_at_its_start_and_while_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def plant(name: str) -> None:
+        records = FeedbackRecords(tmp_path)
+        records.add_turn(turn(name, timedelta(days=8)))
+        records.close()
+
+    plant("before it began")
     store = FeedbackStore(tmp_path, ServingSettings(feedback_days=7))
     store.start()
-    store.close()
+    store.flush()
     assert kept(tmp_path).totals == (1, 1, 0)
+    store.close()
+    monkeypatch.setattr(feedback, "PRUNE_SECONDS", 0.0)
+    plant("while it runs")
+    store = FeedbackStore(tmp_path, ServingSettings(feedback_days=7))
+    store.record_turn("is it warm?", result("new"), "it is.")
+    store.close()
+    assert kept(tmp_path).totals == (3, 2, 0)
 
 
 def test_what_is_forgotten_is_nowhere(tmp_path: Path) -> None:

@@ -64,3 +64,15 @@ def test_no_long_number_is_left_whatever_stands_around_it(around: str, number: i
     stored = masked(f"{around.lower()} {number} {around.lower()}", 2_000)
     assert str(number) not in stored
     assert len(stored) <= 2_000
+
+
+SAID = st.sampled_from([
+    "jo.doe@shop.example", "98765 43210", "+91-98765-43210", "4455667788", "(item 12345678)", "12",
+    "345 678", "Rs. 1,299", "my name is", "rahul", "size 38/40", "203.0.113.77", "-", "(", ".",
+])  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(st.lists(SAID, max_size=8).map(" ".join) | st.lists(SAID, max_size=8).map("".join))
+def test_what_was_masked_has_nothing_left(text: str) -> None:
+    assert patterns_left(masked(text, 2_000)) == []
