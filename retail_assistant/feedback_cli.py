@@ -2,6 +2,7 @@
 
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from retail_assistant.serving.feedback_records import FeedbackRecords
 from retail_assistant.settings import get_settings
-from retail_assistant.storage import StorageError, TableStore, write_atomically
+from retail_assistant.storage import StorageError, write_atomically
 
 feedback_app = typer.Typer(
     no_args_is_help=True,
@@ -32,16 +33,17 @@ def report(
     top: Annotated[int, typer.Option(min=1, help="Rows of each table.")] = SHOWN,
 ) -> None:
     """Unanswered questions, products with bad answers, thumbs by model; as of now."""
+    from retail_assistant.serving.feedback import catalog_if_any
     from retail_assistant.serving.feedback_report import feedback_report, headline
 
-    found = feedback_report(_kept().snapshot())
+    found = feedback_report(_kept().snapshot(), catalog_if_any(get_settings().storage))
     if as_json:
         sys.stdout.write(json.dumps(found.to_json_dict(), indent=1) + "\n")
         return
     console.print(headline(found), highlight=False)
-    _print("not answered", found.unanswered.head(top))
-    _print("products with bad answers", found.products.filter(pl.col("down") > 0).head(top))
-    _print("thumbs by model", found.models.head(top))
+    _print("not answered", found.unanswered, top)
+    _print("products with bad answers", found.products.filter(pl.col("down") > 0), top)
+    _print("thumbs by model", found.models, top)
 
 
 @feedback_app.command()
@@ -98,16 +100,17 @@ def candidates(
     ),
 ) -> None:
     """Write the sheet of questions for the next corpus, for a person to answer and approve."""
+    from retail_assistant.serving.feedback import catalog_if_any
     from retail_assistant.serving.feedback_candidates import candidate_sheet, feedback_candidates
 
     if output.exists():
         raise ValueError(f"{output} is there already; allowed: another file")
-    found = feedback_candidates(_kept().snapshot().turns, _products())
+    found = feedback_candidates(_kept().snapshot().turns, catalog_if_any(get_settings().storage))
     write_atomically(output, candidate_sheet(found))
     console.print(
         f"{found.height} questions in {output}. Write `yes` under approved and the right answer"
-        " under answer; then: retail-assistant feedback approve --sheet"
-        f' {output} --by "Your Name" --reason "…"',
+        " under answer; a question about a product has to name it. Then: retail-assistant"
+        f' feedback approve --sheet {output} --by "Your Name" --reason "…"',
         soft_wrap=True,
         highlight=False,
         markup=False,
@@ -154,16 +157,9 @@ def _kept() -> FeedbackRecords:
     return FeedbackRecords(get_settings().storage)
 
 
-def _products() -> pl.DataFrame | None:
-    try:
-        return TableStore(get_settings().storage).ref("assortment").read()
-    except StorageError:
-        return None
-
-
-def _print(title: str, frame: pl.DataFrame) -> None:
+def _print(title: str, frame: pl.DataFrame, top: int) -> None:
     table = Table(*frame.columns, title=f"{title}: {frame.height}", title_justify="left")
-    for row in frame.iter_rows():
+    for row in frame.head(top).iter_rows():
         table.add_row(*(escape(_cell(value)) for value in row))
     console.print(table)
 
@@ -171,4 +167,6 @@ def _print(title: str, frame: pl.DataFrame) -> None:
 def _cell(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
     return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,6 +1,7 @@
 """A file of questions answered by the champion."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ GROUP = "serving"
 OWNERS = ["team:machine-learning"]
 GIB = 8.0
 
-ANSWERS = {
+ANSWERS: Mapping[str, Any] = {
     "row": pl.Int64,
     "id": pl.String,
     "answer": pl.String,

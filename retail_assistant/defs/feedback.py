@@ -6,7 +6,7 @@ import dagster as dg
 import polars as pl
 
 from retail_assistant.defs.io_managers import column_schema, preview
-from retail_assistant.serving.feedback import prune_feedback, remove_earlier_tables
+from retail_assistant.serving.feedback import catalog_if_any, prune_feedback, remove_earlier_tables
 from retail_assistant.serving.feedback_candidates import feedback_candidates as candidates_of
 from retail_assistant.serving.feedback_records import FeedbackRecords, of_the_judged
 from retail_assistant.serving.feedback_report import (
@@ -19,7 +19,7 @@ from retail_assistant.serving.feedback_report import (
 from retail_assistant.serving.masking import patterns_left
 from retail_assistant.serving.options import get_serving_settings
 from retail_assistant.settings import get_settings
-from retail_assistant.storage import StorageError, TableStore
+from retail_assistant.storage import TableStore
 
 GROUP = "serving"
 OWNERS = ["team:catalog"]
@@ -53,7 +53,7 @@ def shopper_feedback(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     records = FeedbackRecords(settings.storage)
     kept = records.snapshot()
     records.close()
-    report = feedback_report(kept)
+    report = feedback_report(kept, catalog_if_any(settings.storage))
     context.log.info(f"{headline(report)}; {gone} turns were too old")
     result = _stored("shopper_feedback", of_the_judged(kept.turns), **_shown(report))
     check = dg.AssetCheckResult(
@@ -95,7 +95,7 @@ def feedback_candidates(shopper_feedback: pl.DataFrame) -> dg.MaterializeResult:
     A person answers and approves them: `retail-assistant feedback candidates` writes the sheet,
     `retail-assistant feedback approve` puts what was approved into the store's knowledge.
     """
-    found = candidates_of(shopper_feedback, _products())
+    found = candidates_of(shopper_feedback, catalog_if_any(get_settings().storage))
     return _stored(
         "feedback_candidates",
         found,
@@ -103,13 +103,6 @@ def feedback_candidates(shopper_feedback: pl.DataFrame) -> dg.MaterializeResult:
         thumbs_down=int(found["down"].sum()),
         to_decide="retail-assistant feedback candidates --output candidates.csv",
     )
-
-
-def _products() -> pl.DataFrame | None:
-    try:
-        return TableStore(get_settings().storage).ref("assortment").read()
-    except StorageError:
-        return None
 
 
 def _stored(name: str, frame: pl.DataFrame, **metadata: Any) -> dg.MaterializeResult:

@@ -33,7 +33,7 @@ TABLES = ("shopper_feedback", "feedback_candidates")
 """Tables made from what shoppers said: they keep nothing that the records no longer have."""
 
 _LOG = logging.getLogger(__name__)
-_Task = Callable[[FeedbackRecords], None]
+_Task = Callable[[FeedbackRecords], object]
 
 
 @dataclass
@@ -93,7 +93,7 @@ class FeedbackStore:
 
     def forget(self, answer_id: str) -> None:
         """Delete all that is kept of an answer."""
-        self._hand_over(lambda records: _forget(self._root, records, answer_id))
+        self._hand_over(partial(_forget, self._root, answer_id))
 
     def flush(self) -> None:
         """Wait until all that was handed over is written, or failed."""
@@ -193,12 +193,18 @@ class FeedbackStore:
             self.counts.unknown += 1
 
 
+def catalog_if_any(root: Path) -> pl.DataFrame | None:
+    """The storage's catalog (PRODUCTS), if there is one yet."""
+    try:
+        return TableStore(root).ref("assortment").read()
+    except StorageError:
+        return None
+
+
 def known_words(root: Path) -> frozenset[str]:
     """The words of the storage's catalog, which are nobody's name; none where there is none."""
-    try:
-        return catalog_words(TableStore(root).ref("assortment").scan())
-    except StorageError:
-        return frozenset()
+    catalog = catalog_if_any(root)
+    return frozenset() if catalog is None else catalog_words(catalog.lazy())
 
 
 def prune_feedback(root: Path, days: int) -> int:
@@ -216,12 +222,12 @@ def forget_answer(root: Path, answer_id: str) -> bool:
     """Delete all that is kept of an answer, in the tables too; False where nothing was kept."""
     records = FeedbackRecords(root)
     try:
-        return _forget(root, records, answer_id)
+        return _forget(root, answer_id, records)
     finally:
         records.close()
 
 
-def _forget(root: Path, records: FeedbackRecords, answer_id: str) -> bool:
+def _forget(root: Path, answer_id: str, records: FeedbackRecords) -> bool:
     gone = records.forget(answer_id)
     settle_tables(root, records)
     return gone

@@ -21,7 +21,8 @@ from retail_assistant.corpus.approval import ApprovalRecord
 from retail_assistant.corpus.draws import stable_digest
 from retail_assistant.corpus.knowledge import KnowledgeItem, read_knowledge
 from retail_assistant.corpus.labelled_text_files import TextRow, read_text_rows
-from retail_assistant.serving.feedback_report import with_groups
+from retail_assistant.corpus.reading.text import normalise
+from retail_assistant.serving.feedback_report import product_names, with_groups
 from retail_assistant.serving.masking import MASKS, personal_data_left
 from retail_assistant.storage import write_atomically
 
@@ -73,11 +74,6 @@ def feedback_candidates(turns: pl.DataFrame, products: pl.DataFrame | None = Non
     """
     bad, unknown = pl.col("verdict") == "down", pl.col("declined") == "unknown"
     asked = turns.filter((bad | unknown) & ~pl.col("question").str.contains(MASKS.pattern))
-    names = (
-        pl.DataFrame(schema={"product_id": pl.String, "product": pl.String})
-        if products is None
-        else products.select("product_id", product="name")
-    )
     found = (
         with_groups(asked.sort("at"))
         .with_columns(bad=bad.fill_null(value=False), unknown=unknown.fill_null(value=False))
@@ -92,7 +88,7 @@ def feedback_candidates(turns: pl.DataFrame, products: pl.DataFrame | None = Non
             last_at=pl.col("at").max(),
             answer_ids=pl.col("answer_id"),
         )
-        .join(names, on="product_id", how="left")
+        .join(product_names(products), on="product_id", how="left")
         .sort(
             pl.col("unknown") + pl.col("down"),
             "last_at",
@@ -120,8 +116,8 @@ def read_sheet(path: Path, folder: Path, words: Collection[str] = ()) -> Approva
     """What a filled-in sheet approves, as the knowledge folder will have it.
 
     An approved row has a question and an answer without personal data (`words`, the catalog's in
-    normal form, are nobody's name), in the limits of the knowledge folder; what it has already is
-    not added again.
+    normal form, are nobody's name), in the limits of the knowledge folder, and where it is about a
+    product the question names it. What the folder has already is not added again.
 
     Raises:
         CandidateError: no sheet of ours, or a word under `approved` that is neither yes nor no.
@@ -202,6 +198,10 @@ def _unusable(row: TextRow, words: Collection[str]) -> str | None:
             return f"no {place}"
         if kinds := personal_data_left(text, words):
             return f"{', '.join(kinds)} in the {place}"
+    product = _text(row, "product") if "product" in row.fields else ""
+    if product and normalise(product) not in normalise(_text(row, "question")):
+        # "Is it lined?" would be learned of every product.
+        return f"the question does not name {product}; if it is about all products, empty that cell"
     return None
 
 

@@ -27,7 +27,7 @@ class FeedbackReport(NamedTuple):
     """Tables, most important row first.
 
     unanswered: question (its commonest wording), declined, product_id, asked, wordings, last_at.
-    products: product_id, up, down, down_share with low and high.
+    products: product_id, up, down, down_share with low and high, product (its name).
     models: job, adapter, turns, up, down, down_share with low and high.
     answered: one row: turns, answered, share with low and high.
     days: day, answered, declined, down.
@@ -49,8 +49,8 @@ class FeedbackReport(NamedTuple):
         return {**read, "totals": totals}
 
 
-def feedback_report(kept: Snapshot) -> FeedbackReport:
-    """The report of what is kept now."""
+def feedback_report(kept: Snapshot, catalog: pl.DataFrame | None = None) -> FeedbackReport:
+    """The report of what is kept; `catalog` (PRODUCTS) gives products their names."""
     turns = kept.turns
     rated = turns.drop_nulls("verdict")
     of_products = rated.explode("product_ids").drop_nulls("product_ids")
@@ -58,14 +58,21 @@ def feedback_report(kept: Snapshot) -> FeedbackReport:
     answered = turns.select(turns=pl.len(), answered=pl.col("declined").null_count())
     return FeedbackReport(
         unanswered=unanswered_questions(turns),
-        products=_judged(of_products.group_by(product_id="product_ids").agg(**_THUMBS)).sort(
-            "low", "product_id", descending=[True, False]
-        ),
+        products=_judged(of_products.group_by(product_id="product_ids").agg(**_THUMBS))
+        .join(product_names(catalog), on="product_id", how="left")
+        .sort("low", "product_id", descending=[True, False]),
         models=_judged(models).sort("turns", "job", descending=[True, False]),
         answered=_with_interval(answered, "answered", "turns", "share"),
         days=_days(turns),
         totals=kept.totals,
     )
+
+
+def product_names(catalog: pl.DataFrame | None) -> pl.DataFrame:
+    """product_id, product (its name); without a catalog none."""
+    if catalog is None:
+        return pl.DataFrame(schema={"product_id": pl.String, "product": pl.String})
+    return catalog.select("product_id", product="name")
 
 
 def unanswered_questions(turns: pl.DataFrame) -> pl.DataFrame:

@@ -121,6 +121,18 @@ def test_rows_that_cannot_be_used_say_why(candidates: pl.DataFrame, tmp_path: Pa
     assert reasons[2].startswith("too_long: answer: 1001 characters")
 
 
+def test_a_question_about_a_product_names_it(candidates: pl.DataFrame, tmp_path: Path) -> None:
+    sheet = candidate_sheet(candidates)
+    path = filled(tmp_path / "sheet.csv", sheet, lined="Yes, with cotton.")
+    approval = read_sheet(path, tmp_path / "none yet")
+    assert approval.items == []
+    ((_, why),) = approval.refused
+    assert why.startswith("the question does not name Warm Kurta")
+    path.write_text(path.read_text().replace("Is it lined?", "Is the Warm Kurta lined?"))
+    (item,) = read_sheet(path, tmp_path / "none yet").items
+    assert (item.asked, item.answer) == ("Is the Warm Kurta lined?", "Yes, with cotton.")
+
+
 def test_nobody_decides_without_a_name(candidates: pl.DataFrame, tmp_path: Path) -> None:
     path = filled(tmp_path / "sheet.csv", candidate_sheet(candidates), wrap="Yes, for free.")
     folder = tmp_path / "knowledge"
