@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from retail_assistant import __version__
+from retail_assistant.batch_cli import batch
 from retail_assistant.champion_cli import champion_app
 from retail_assistant.corpus_cli import corpus_app
+from retail_assistant.feedback_cli import feedback_app
 from retail_assistant.jobs_cli import jobs_app
 from retail_assistant.keys_cli import keys_app
 from retail_assistant.launch.spec import LaunchError, read_artefact_ref
@@ -42,8 +44,13 @@ catalog_app = typer.Typer(no_args_is_help=True, help="Catalog files.")
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(champion_app, name="champion")
 app.add_typer(corpus_app, name="corpus")
+app.add_typer(feedback_app, name="feedback")
 app.add_typer(jobs_app, name="jobs")
+<<<<<<< HEAD
 app.add_typer(keys_app, name="keys")
+=======
+app.command()(batch)
+>>>>>>> wip-feedback
 # Piped into a file, tables need not squeeze into 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 140)
 errors = Console(stderr=True)
