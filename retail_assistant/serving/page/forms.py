@@ -85,11 +85,9 @@ async def _read_form(request: Request, most_bytes: int) -> dict[str, str]:
         if len(body) > most_bytes:
             raise HTTPException(413, "This is too much at once. Please start a new conversation.")
     try:
+        text = body.decode("ascii")
         fields = parse_qsl(
-            body.decode("ascii"),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=_MAX_FIELDS,
+            text, keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS
         )
     except ValueError as error:  # UnicodeDecodeError is one
         raise HTTPException(422, "This form cannot be read.") from error

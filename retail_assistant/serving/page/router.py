@@ -43,6 +43,7 @@ HEADERS = {
 }
 _FOR_A_YEAR = "public, max-age=31536000, immutable"
 _FOR_A_WEEK = "public, max-age=604800"
+_NOT_KEPT = {"Cache-Control": "no-store"}
 _MAX_PRODUCT_ID = 200
 _BUSY = Failure("Many people are asking at the moment. Please try again in a few seconds.")
 _LOG = logging.getLogger(__name__)

@@ -23,26 +23,30 @@ async def turn_pieces(
 
     Closing the iterator ends the writing.
     """
-    loop = asyncio.get_running_loop()
-    end = loop.time() + settings.turn_seconds
+    end = asyncio.get_running_loop().time() + settings.turn_seconds
     pieces = answering.turn(asked.messages, settings.max_answer_tokens)
+    has_result = False
     try:
         while True:
             async with asyncio.timeout_at(end):
-                piece = await anext(pieces)
+                piece = await anext(pieces, None)
+            if piece is None:
+                break
+            has_result = has_result or isinstance(piece, TurnResult)
             yield piece
-            if isinstance(piece, TurnResult):
-                return
+        failure = BROKEN
     except ModelAwayError:
-        yield AWAY
+        failure = AWAY
     except TimeoutError:
-        yield SLOW
+        failure = SLOW
     except Exception as error:  # whatever it is, the shopper is told, and no more than that
         # Its text may be what a shopper wrote.
         told = f": {error}" if settings.log_text else ""
         _LOG.error("a turn failed: %s%s", type(error).__name__, told)
-        yield BROKEN
+        failure = BROKEN
     finally:
         close = getattr(pieces, "aclose", None)
         if close is not None:
             await close()
+    if not has_result:
+        yield failure

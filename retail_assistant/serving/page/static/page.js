@@ -1,4 +1,4 @@
-// What htmx has no attribute for: to say that the server is gone, and to ask it again.
+// What htmx has no attribute for: to say that the server is gone, and where the focus goes.
 (() => {
   "use strict";
   let asked = "";
@@ -16,6 +16,10 @@
     if (sourceElement.id === "ask") {
       asked = request.body.get("suggestion") || request.body.get("question");
     }
+  });
+  // A pressed suggestion goes away; what was asked with it takes its focus.
+  document.addEventListener("htmx:after:process", (event) => {
+    event.target.querySelector("[data-focus]")?.focus();
   });
   // No connection, or it took too long to get one.
   document.addEventListener("htmx:error", sayLost);
