@@ -10,13 +10,12 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from rapidfuzz import fuzz, process
+from rapidfuzz import fuzz, process, utils
 
 from retail_assistant.corpus.rendering import (
     PROMPT_VERSION,
     Message,
     item_code,
-    rendered_attributes,
 )
 from retail_assistant.serving.turns import (
     Attribute,
@@ -61,7 +60,7 @@ def card_of(row: dict[str, Any]) -> ProductCard:
         category=row["subcategory"],
         price=price,
         list_price=before if before and price and before > price else None,
-        attributes=[Attribute(name=name, value=value) for name, value in rendered_attributes(row)],
+        attributes=[Attribute(**entry) for entry in row["attributes"] if entry["name"]],
     )
 
 
@@ -114,7 +113,11 @@ class QuotingAssistant:
         if by_code:
             return [card_of(by_code[0])]
         found = process.extract(
-            question, self._names, scorer=fuzz.token_set_ratio, limit=MOST_PRODUCTS
+            question,
+            self._names,
+            scorer=fuzz.token_set_ratio,
+            processor=utils.default_process,
+            limit=MOST_PRODUCTS,
         )
         return [card_of(self._rows[place]) for _, score, place in found if score >= LEAST_LIKE]
 

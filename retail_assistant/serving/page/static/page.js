@@ -2,6 +2,7 @@
 (() => {
   "use strict";
   let asked = "";
+  let reading = null; // the stream whose end has not been asked for
 
   const sayLost = () => {
     const notice = document.getElementById("lost-text").content.cloneNode(true);
@@ -16,18 +17,23 @@
     if (sourceElement.id === "ask") {
       asked = request.body.get("suggestion") || request.body.get("question");
     }
+    if (sourceElement.matches("#ask, .stop")) {
+      reading = null;
+    }
   });
-  // A pressed suggestion goes away; what was asked with it takes its focus.
-  document.addEventListener("htmx:after:process", (event) => {
-    event.target.querySelector("[data-focus]")?.focus();
+  document.addEventListener("htmx:sse:after:connection", (event) => {
+    reading = event.detail.connection;
+  });
+  // A stream that broke off: an answer that is whole has no progress to show.
+  document.addEventListener("htmx:sse:close", (event) => {
+    if (event.detail.connection === reading && document.querySelector(".progress")) {
+      sayLost();
+    }
   });
   // No connection, or it took too long to get one.
   document.addEventListener("htmx:error", sayLost);
-  // A stream that broke off: an answer that ended, or was stopped, has no progress to show.
-  document.addEventListener("htmx:sse:close", (event) => {
-    const stopped = event.detail.connection.abortController.signal.aborted;
-    if (!stopped && document.querySelector(".progress")) {
-      sayLost();
-    }
+  // A pressed suggestion goes away; what was asked with it takes its focus.
+  document.addEventListener("htmx:after:process", (event) => {
+    event.target.querySelector("[data-focus]")?.focus();
   });
 })();
