@@ -150,7 +150,7 @@ def ask(page: Page, question: str) -> Locator:
     field(page).fill(question)
     field(page).press("Enter")
     expect(page.locator(".exchange")).to_have_count(before + 1)
-    return page.locator(".exchange").last
+    return page.locator(".exchange").nth(before)
 
 
 def answered(page: Page, question: str) -> Locator:
@@ -421,6 +421,7 @@ def test_another_question_takes_the_place_of_an_answer(page: Page, shop: Quoting
     expect(first.locator(".text")).to_have_text("These come closest")
     second = ask(page, EXAMPLE)
     expect(button(page, "Stop")).to_have_count(1)
+    expect(first).to_contain_text("You stopped this answer.")
     expect(second.locator(".text")).to_have_text("These come closest")
     shop.may_go_on.set()
     expect(second.locator("details")).to_be_visible()
