@@ -1,7 +1,7 @@
 """The page's routes."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Container, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Container, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -203,9 +203,9 @@ class _Turn:
         html = self._view.page(self._base, turns, failure=failure, asked=self._asked)
         return HTMLResponse(html, status_code=500 if failure is BROKEN else 503)
 
-    async def _ends(self) -> AsyncIterator[str | Answered | Failure]:
+    async def _ends(self) -> AsyncGenerator[str | Answered | Failure, None]:
         pieces = turn_pieces(self._answering, self._asked, self._settings)
-        async with aclosing(pieces) as turn:  # type: ignore[type-var]
+        async with aclosing(pieces) as turn:
             async for piece in turn:
                 if isinstance(piece, str):
                     self._said.append(piece)

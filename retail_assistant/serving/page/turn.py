@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from retail_assistant.serving.options import ServingSettings
 from retail_assistant.serving.page.forms import Asked
@@ -18,7 +18,7 @@ _LOG = logging.getLogger(__name__)
 
 async def turn_pieces(
     answering: Answering, asked: Asked, settings: ServingSettings
-) -> AsyncIterator[str | TurnResult | Failure]:
+) -> AsyncGenerator[str | TurnResult | Failure, None]:
     """The turn's pieces; the last one is its result, or a failure, and never an exception.
 
     Closing the iterator ends the writing.

@@ -19,7 +19,7 @@ from retail_assistant_tests.integration.browser import new_page
 from retail_assistant_tests.serving.page.shop import QuotingAssistant, free_port, serving
 
 QUESTIONS = ("Do you have formal shirts for women?", "Tell me about the Grinook shirt (67e9e228)")
-DESKTOP, PHONE = (1100, 820), (390, 844)
+DESKTOP, PHONE = (1100, 900), (390, 844)
 COLOURS = 128
 ANSWER_MS = 120_000
 

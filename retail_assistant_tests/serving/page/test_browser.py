@@ -223,13 +223,21 @@ def test_what_made_an_answer_can_be_seen(page: Page) -> None:
         expect(exchange.locator("details")).to_contain_text(told)
 
 
-def test_the_end_of_a_long_conversation_stays_in_view(page: Page) -> None:
+def test_what_is_new_is_in_view(page: Page, shop: QuotingAssistant) -> None:
+    page.set_viewport_size({"width": 1280, "height": 1000})
     for _ in range(3):
         exchange = answered(page, SHIRT)
+    expect(exchange.locator(".question")).to_be_in_viewport(ratio=1)
     expect(exchange.locator(".suggestions")).to_be_in_viewport(ratio=1)
     expect(page.locator(".suggestions:visible")).to_have_count(1)
-    page.mouse.move(640, 300)
-    page.mouse.wheel(0, -600)
+    shop.may_go_on.clear()
+    exchange = ask(page, SHIRT)
+    expect(button(exchange, "Stop")).to_be_in_viewport(ratio=1)
+    page.set_viewport_size({"width": 390, "height": 640})
+    expect(button(exchange, "Stop")).to_be_in_viewport(ratio=1)
+    shop.may_go_on.set()
+    expect(exchange.locator("details")).to_be_attached()
+    expect(exchange.locator(".question")).to_be_in_viewport(ratio=1)
     expect(exchange.locator(".suggestions")).not_to_be_in_viewport()
 
 
