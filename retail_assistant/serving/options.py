@@ -61,7 +61,6 @@ class ServingSettings(BaseSettings):
     shop_name: str = Field(
         default="Our shop", min_length=1, description="The shop's name on the chat page."
     )
-    currency: str = Field(default="₹", description="What stands before prices on the chat page.")
     allowed_origins: Annotated[list[str], NoDecode] = Field(
         default=[],
         description="Origins of other sites whose pages may call the API (CORS), with commas.",

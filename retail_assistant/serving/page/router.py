@@ -24,7 +24,7 @@ from retail_assistant.serving.page.forms import (
 )
 from retail_assistant.serving.page.origins import is_same_origin
 from retail_assistant.serving.page.pictures import MEDIA_TYPE, Picture
-from retail_assistant.serving.page.turn import AWAY, BROKEN, turn_pieces
+from retail_assistant.serving.page.turn import BROKEN, PlainTurns, Turns, failure_of, turn_pieces
 from retail_assistant.serving.page.views import Answered, Failure, PageView
 from retail_assistant.serving.turns import Answering, TurnResult
 
@@ -45,7 +45,6 @@ _FOR_A_YEAR = "public, max-age=31536000, immutable"
 _FOR_A_WEEK = "public, max-age=604800"
 _NOT_KEPT = {"Cache-Control": "no-store"}
 _MAX_PRODUCT_ID = 200
-_BUSY = Failure("Many people are asking at the moment. Please try again in a few seconds.")
 _LOG = logging.getLogger(__name__)
 
 Guard = Callable[..., Any]
@@ -77,7 +76,7 @@ def page_router(
     limited: Guard | None = None,
     on_feedback: Callable[[str, Verdict], None] | None = None,
     on_turn: OnTurn | None = None,
-    examples: Sequence[str] = (),
+    examples: Callable[[], Sequence[str]] = tuple,
 ) -> APIRouter:
     """The chat page at `/`, what it loads and posts to under `/chat`, and `/pictures`.
 
@@ -90,7 +89,9 @@ def page_router(
         limited: guards everything else that is posted.
         on_feedback: is told of thumbs by answer id; None: the page has none.
         on_turn: is told of turns; None: the page does not ask whether a turn may be kept.
-        examples: questions to begin with.
+        examples: gives questions to begin with.
+
+    Where the application has `app.state.turns`, as the API's has, turns are opened there.
     """
     view = PageView(
         settings,
@@ -100,6 +101,7 @@ def page_router(
         can_opt_out=on_turn is not None and settings.feedback,
     )
     router = APIRouter(include_in_schema=False, route_class=_guarded_route(view, settings))
+    plain_turns = PlainTurns(answering, settings)
     _add_files(router, pictures)
 
     @router.get("/")
@@ -113,7 +115,8 @@ def page_router(
     @router.post("/chat", dependencies=_depends(admitted))
     async def ask(request: Request) -> Response:
         asked = await read_asked(request, settings)
-        turn = _Turn(answering, settings, view, on_turn, asked, _base(request))
+        turns = getattr(request.app.state, "turns", plain_turns)
+        turn = _Turn(turns, settings, view, on_turn, asked, _base(request))
         if _is_htmx(request):
             return EventSourceResponse(
                 turn.events(), sep="\n", headers={"Cache-Control": "no-store"}
@@ -168,14 +171,14 @@ class _Turn:
 
     def __init__(
         self,
-        answering: Answering,
+        turns: Turns,
         settings: ServingSettings,
         view: PageView,
         on_turn: OnTurn | None,
         asked: Asked,
         base: str,
     ) -> None:
-        self._answering, self._settings, self._view = answering, settings, view
+        self._turns, self._settings, self._view = turns, settings, view
         self._on_turn, self._asked, self._base = on_turn, asked, base
         self._said: list[str] = []
 
@@ -201,10 +204,10 @@ class _Turn:
             return HTMLResponse(self._view.page(self._base, turns, latest=end))
         failure = end if isinstance(end, Failure) else BROKEN
         html = self._view.page(self._base, turns, failure=failure, asked=self._asked)
-        return HTMLResponse(html, status_code=500 if failure is BROKEN else 503)
+        return HTMLResponse(html, status_code=failure.status)
 
     async def _ends(self) -> AsyncGenerator[str | Answered | Failure, None]:
-        pieces = turn_pieces(self._answering, self._asked, self._settings)
+        pieces = turn_pieces(self._turns, self._asked, self._settings)
         async with aclosing(pieces) as turn:
             async for piece in turn:
                 if isinstance(piece, str):
@@ -254,7 +257,7 @@ def _guarded_route(view: PageView, settings: ServingSettings) -> type[APIRoute]:
 async def _refusal(
     view: PageView, settings: ServingSettings, request: Request, error: HTTPException
 ) -> Response:
-    failure = _failure_of(error)
+    failure = failure_of(error)
     asked = await _unanswered(request, settings) if failure.can_retry else None
     if _is_htmx(request):
         html = view.refused(failure, asked.question if asked else "")
@@ -270,16 +273,6 @@ async def _unanswered(request: Request, settings: ServingSettings) -> Asked | No
         return await read_asked(request, settings)
     except (HTTPException, RuntimeError):  # it asks nothing, or was read already
         return None
-
-
-def _failure_of(error: HTTPException) -> Failure:
-    if error.status_code == 429:
-        return _BUSY
-    if error.status_code >= 500:
-        return AWAY
-    if error.status_code == 404:
-        return Failure("There is nothing here.", can_retry=False)
-    return Failure(str(error.detail), can_retry=False)
 
 
 def _depends(guard: Guard | None) -> list[Any]:

@@ -35,9 +35,9 @@ def blocks(text: str) -> list[Block]:
     return found
 
 
-def amount(value: float, currency: str) -> str:
-    """A price, such as ₹1,952 or ₹19.50."""
-    return f"{currency}{f'{value:,.2f}'.removesuffix('.00')}"
+def price_text(amount: float) -> str:
+    """A price in rupees, as the catalog has them: ₹1,952 or ₹19.50."""
+    return f"₹{amount:,.2f}".removesuffix(".00")
 
 
 def percent_off(card: ProductCard) -> int | None:

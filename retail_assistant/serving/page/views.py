@@ -1,6 +1,6 @@
 """The page's HTML, whole or piece by piece; every text goes through Jinja's escaping."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,7 @@ class Failure:
     """A turn that did not end, and what the shopper is told."""
 
     message: str
+    status: int
     can_retry: bool = True
 
 
@@ -46,7 +47,7 @@ class PageView:
         settings: ServingSettings,
         pictured: Container[str],
         *,
-        examples: Sequence[str],
+        examples: Callable[[], Sequence[str]],
         can_rate: bool,
         can_opt_out: bool,
     ) -> None:
@@ -55,7 +56,7 @@ class PageView:
         Args:
             settings: the server's.
             pictured: ids of products that have a picture.
-            examples: questions to begin with.
+            examples: gives questions to begin with.
             can_rate: whether thumbs are shown.
             can_opt_out: whether turns are kept, so that a shopper may not want it.
         """
@@ -70,7 +71,7 @@ class PageView:
         self._environment.globals.update(
             settings=settings,
             pictured=pictured,
-            examples=list(examples),
+            examples=examples,
             can_rate=can_rate,
             can_opt_out=can_opt_out,
             asset=asset_query,

@@ -19,7 +19,7 @@ from retail_assistant_tests.integration.browser import new_page
 from retail_assistant_tests.serving.page.shop import QuotingAssistant, free_port, serving
 
 QUESTIONS = ("Do you have formal shirts for women?", "Tell me about the Grinook shirt (67e9e228)")
-DESKTOP, PHONE = (1100, 900), (390, 844)
+DESKTOP, PHONE = (1100, 960), (390, 844)
 COLOURS = 128
 ANSWER_MS = 120_000
 
@@ -60,7 +60,7 @@ def _sample_shop() -> FastAPI:
             pictures={}.get,
             on_feedback=lambda _answer_id, _verdict: None,
             on_turn=lambda *_turn, keep: None,
-            examples=["Do you have formal shirts for women?", "Show me women's hoops"],
+            examples=lambda: ["Do you have formal shirts for women?", "Show me women's hoops"],
         )
     )
     return app

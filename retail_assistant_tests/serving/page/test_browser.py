@@ -55,7 +55,7 @@ class Server:
                 admitted=self._admit,
                 on_feedback=lambda *verdict: self.told.append(verdict),
                 on_turn=lambda *_turn, keep: self.kept.append(keep),
-                examples=[EXAMPLE],
+                examples=lambda: [EXAMPLE],
             )
         )
         self._port = free_port()

@@ -46,6 +46,13 @@ def test_the_oldest_turns_go_first() -> None:
     assert read_history(write_history(turns, settings), settings) == [("q4", "a4")]
 
 
+def test_what_would_be_too_large_goes_too() -> None:
+    turns = [("q" * 100, "ä" * 1_500)] * 9
+    written = write_history(turns, SETTINGS)
+    assert len(quote_plus(written)) <= SETTINGS.max_request_bytes // 2
+    assert len(read_history(written, SETTINGS)) == 3
+
+
 def test_messages_have_the_roles_of_their_places() -> None:
     assert messages_of([("q", "a")], "and?") == [
         {"role": "user", "content": "q"},

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from httpx import Response
 from retail_assistant.serving.options import ServingSettings
 from retail_assistant.serving.page.assets import STATIC, asset
 from retail_assistant.serving.page.router import POLICY, page_router
+from retail_assistant.serving.page.turn import Pieces
 from retail_assistant.serving.turns import ModelAwayError
 from retail_assistant_tests.serving.page.shop import EARLIER, HOSTILE, QuotingAssistant
 
@@ -64,7 +66,7 @@ def test_without_javascript_a_form_gives_a_page_with_the_answer(shop: QuotingAss
     told: list[tuple[str, str, bool]] = []
     client = client_of(
         shop,
-        examples=["Silver earrings"],
+        examples=lambda: ["Silver earrings"],
         on_turn=lambda question, _result, answer, *, keep: told.append((question, answer, keep)),
     )
     first = Parsed(client.get("/").text)
@@ -235,9 +237,29 @@ def test_a_turn_may_not_last_for_ever(shop: QuotingAssistant) -> None:
     shop.may_go_on.clear()
     client = client_of(shop, settings=ServingSettings(turn_seconds=0.2))
     answer = asked(client, SHIRT)
-    assert answer.status_code == 503
+    assert answer.status_code == 504
     assert "took too long" in answer.text
     assert shop.ended == ["CancelledError"]
+
+
+class NoPlaces:
+    """Turns of an application whose queue is full."""
+
+    @asynccontextmanager
+    async def open(self, _messages: object, _max_tokens: int) -> AsyncIterator[Pieces]:
+        raise HTTPException(429, "secret of the queue")
+        yield
+
+
+def test_turns_are_opened_where_the_application_opens_them(shop: QuotingAssistant) -> None:
+    client = client_of(shop)
+    client.app.state.turns = NoPlaces()  # type: ignore[attr-defined]
+    answer = asked(client, SHIRT)
+    events = client.post("/chat", data={"question": SHIRT}, headers=HTMX)
+    assert (answer.status_code, events.status_code, shop.ended) == (429, 200, [])
+    for told in (answer.text, events.text):
+        assert "Many people are asking" in told
+        assert "secret" not in told
 
 
 def test_planted_text_is_only_ever_text(shop: QuotingAssistant) -> None:

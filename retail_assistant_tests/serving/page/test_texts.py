@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from retail_assistant.serving.page.texts import (
     Block,
-    amount,
     blocks,
     percent_off,
+    price_text,
     shown_text,
     tint,
 )
@@ -56,7 +56,7 @@ def test_what_cannot_be_seen_is_not_shown() -> None:
     ("value", "shown"), [(1952, "₹1,952"), (19.5, "₹19.50"), (0, "₹0"), (1234567.0, "₹1,234,567")]
 )
 def test_prices_are_written_for_people(value: float, shown: str) -> None:
-    assert amount(value, "₹") == shown
+    assert price_text(value) == shown
 
 
 @pytest.mark.parametrize(
