@@ -58,6 +58,9 @@ class ServingSettings(BaseSettings):
         " keys were made, or the address is not the loopback one.",
     )
     page: bool = Field(default=True, description="Whether the chat page for shoppers is served.")
+    shop_name: str = Field(
+        default="Our shop", min_length=1, description="The shop's name on the chat page."
+    )
     allowed_origins: Annotated[list[str], NoDecode] = Field(
         default=[],
         description="Origins of other sites whose pages may call the API (CORS), with commas.",
