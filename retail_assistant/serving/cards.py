@@ -26,7 +26,5 @@ def product_card(row: Mapping[str, Any]) -> ProductCard:
         price=current_price(row),
         list_price=list_price(row),
         image=f"/pictures/{product_id}" if row.get("image_urls") else None,
-        attributes=[
-            Attribute(name=name, value=value) for name, value in rendered_attributes(row)
-        ],
+        attributes=[Attribute(name=name, value=value) for name, value in rendered_attributes(row)],
     )

@@ -16,11 +16,13 @@ _AT_MOST = re.compile(
     r"|budget|budget (?:is|of)|only have|i have|for|can spend|spend|limit|limit of)$"
 )
 _ABOVE = re.compile(r"\b(?:over|above|more than|greater than|upwards of)$")
-_AT_LEAST = re.compile(r"\b(?:at least|no less than|not less than|not under|not below|min|minimum|from|starting at|starting from)$")
+_AT_LEAST = re.compile(
+    r"\b(?:at least|no less than|not less than|not under|not below|min|minimum|from"
+    r"|starting at|starting from)$"
+)
 _ABOUT = re.compile(r"\b(?:around|about|approx|approximately|roughly|near|circa)$")
 _AMOUNT = re.compile(r"(\d{1,9}(?:\.\d{1,2})?)(k?)")
 _SCALES = {"k": 1_000.0, "thousand": 1_000.0, "hundred": 100.0}
-_LINKS = frozenset({"and", "to", "or"})
 _CURRENCY = frozenset({"rs", "rupee", "rupees", "inr", "bucks"})
 _FEWEST_DIGITS = 2
 

@@ -3,92 +3,18 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from retail_assistant.corpus.reading.catalog_facts import Span
 from retail_assistant.corpus.reading.text import Text, is_negated, read_text
 from retail_assistant.corpus.rendering import plain_text
+from retail_assistant.serving.acts import Act, acts_in, words_before_thing
 from retail_assistant.serving.price_wishes import PriceRange, read_prices
 from retail_assistant.serving.shop_vocabulary import AUDIENCE, KIND, SIZE, ShopVocabulary
 from retail_assistant.serving.utterances import is_small_word
 
-Act = Literal[
-    "alternatives",
-    "any",
-    "change",
-    "cheaper",
-    "cheapest",
-    "compare",
-    "complements",
-    "dearer",
-    "dearest",
-    "instructions",
-    "more",
-    "overview",
-    "price",
-    "reset",
-    "service",
-    "shopping",
-    "thanks",
-    "greeting",
-    "goodbye",
-    "browsing",
-    "yes_or_no",
-    "which",
-]
-
 MOST_CHARACTERS = 1_000
 MOST_WORDS = 150
-
-_ACTS: dict[Act, str] = {
-    "instructions": r"\b(?:ignore|disregard|forget|override|bypass|reveal|print|show|repeat|leak)\b"
-    r"[^?]{0,60}\b(?:instructions?|system prompt|system message|guidelines|prompt|rules)\b"
-    r"|\bsystem prompt\b|\bjailbreak\b|\bdeveloper mode\b|\byou are now\b|\bdo anything now\b"
-    r"|\b(?:pretend|act) (?:to be|you are|that you|as (?:a|an|my|if))\b",
-    "compare": r"\b(?:compare|comparison|differences?|differ|versus|vs|which (?:1|one) is better)\b",
-    "which": r"^(?:and |so |ok |but )?(?:which|whose)\b|\bwhich (?:one|1|of|is|are)\b",
-    "alternatives": r"\b(?:alternatives?|similar|something like|anything like|instead of|else like"
-    r"|other than|comparable|in place of|(?:more|others?|ones|products) like (?:it|this|that))\b",
-    "complements": r"\b(?:go(?:es)? (?:well )?with|pairs? (?:well )?with|wear (?:it |this |that )?with"
-    r"|match(?:es)?|combine|complete the look|along with|together with|style (?:it )?with"
-    r"|style it|complements?|outfit for (?:it|this|that))\b",
-    "more": r"\b(?:show|give|see|view|have|any|list|few|some|load)(?: me| us| you)?(?: some| a few"
-    r"| any| the)? (?:more|others?|other (?:ones|options)|rest|next(?: \d+| page| ones)?)\b"
-    r"|^(?:ok |and |yes |please )*(?:more|next|others?|what else|continue|go on|anything else"
-    r"|something else|more options|more results|next page|keep going)\b",
-    "cheaper": r"\b(?:cheaper|less expensive|lower price|lower priced|too expensive|too pricey"
-    r"|too costly|costs less|less costly|more affordable|not so expensive|cost less)\b",
-    "cheapest": r"\b(?:cheapest|least expensive|lowest prices?|lowest priced|most affordable"
-    r"|low to high|cheap|affordable|inexpensive|lowest cost)\b",
-    "dearer": r"\b(?:more expensive|pricier|higher price|more premium|costlier|dearer)\b",
-    "dearest": r"\b(?:most expensive|priciest|highest prices?|highest priced|high to low|costliest"
-    r"|most premium|luxury|dearest)\b",
-    "price": r"\b(?:price|prices|costs?|how much|priced|expensive|mrp|discount|discounted)\b",
-    "overview": r"\b(?:tell me (?:more )?about|describe|details?|more about|know about|information"
-    r"|info|what is (?:the )?(?:first|second|third|last|item|this|that|it)$|specifications?|specs)\b",
-    "reset": r"\b(?:start over|start again|new search|forget (?:it|that|this|about it|all that)"
-    r"|never mind|nevermind|reset|clear (?:all|everything|filters?)|from scratch)\b",
-    "service": r"\b(?:deliver(?:y|ed|s)?|ship(?:ping|ped)?|returns?|refunds?|exchange|in stock"
-    r"|out of stock|warranty|cash on delivery|payment|pay|coupons?|checkout|my order|store hours"
-    r"|opening hours|add to (?:my )?(?:cart|basket))\b",
-    "shopping": r"\b(?:(?:do|does|did|will|can) (?:you|u|your|the) (?:\w+ ){0,2}?(?:have|sell|carry"
-    r"|stock|offer|get)|have you got|you got|got any|you sell|looking for|look for|search for"
-    r"|i need|i want|i would like|would like|i like|show me|find me|find|buy|purchase|interested in"
-    r"|shopping for|is there|are there|any)\b",
-    "change": r"\b(?:actually|instead|rather|changed my mind|what about|how about|on second thought"
-    r"|switch to|make (?:it|that)|now|^and|^or|also)\b",
-    "any": r"\b(?:any|every|whichever|whatever|no particular|regardless of|all)\b"
-    r"|\b(?:not|no longer) (?:\w+ )?(?:matters?|important|care)\b|\bno (?:price )?limit\b",
-    "thanks": r"\b(?:thanks?|thank you|thx|cheers|appreciate)\b",
-    "greeting": r"^(?:hello|hi|hey|hiya|howdy|good (?:morning|afternoon|evening|day)|namaste"
-    r"|greetings)\b",
-    "goodbye": r"\b(?:bye|goodbye|good bye|see you|good night|that is all|that will be all)\b",
-    "browsing": r"\bwhat (?:(?:all|else) )?(?:do|can) (?:you|i) (?:sell|have|carry|stock|buy|offer)\b"
-    r"|\bwhat (?:kinds?|sorts?|types?) of (?:things|products?|items|stuff|clothes|clothing|garments)\b"
-    r"|\b(?:show|see) (?:me )?(?:your|the|whole) (?:catalog|range|collection|products|store|shop)\b",
-    "yes_or_no": r"^(?:yes|no|nope|yeah|yep|ok|okay|sure|maybe|fine|right|cool|great|nice)$",
-}
-_ACT_PATTERNS = {act: re.compile(pattern) for act, pattern in _ACTS.items()}
+_FEWEST_LETTERS = 5
 
 _ORDINALS = {
     word: number
@@ -111,11 +37,33 @@ _THING = re.compile(
     r"|products?|items?|wear)\b"
 )
 _UNKNOWN_CODE = re.compile(r"\bitem (?:code )?[\s:#(]{0,3}([a-z0-9_-]{6,64})\b", re.IGNORECASE)
-_SIZE_SAID = re.compile(r"\bsize ([a-z0-9]{1,5})\b|\b([a-z0-9]{1,5}) size\b|\bin (xs|s|m|l|xl|xxl)\b")
+_SIZE_SAID = re.compile(
+    r"\bsize ([a-z0-9]{1,5})\b|\b([a-z0-9]{1,5}) size\b|\bin (xs|s|m|l|xl|xxl)\b"
+)
 _SIZE_ALONE = re.compile(r"\b(xs|xl|xxl|xxxl|2xl|3xl)\b")
 _SIZE_WORDS = {"small": "s", "medium": "m", "large": "l", "extra": "xl"}
-_BEFORE_PURPOSE = frozenset("for with to in on at by from about as like without against".split())
-_ARTICLES = frozenset("a an the any some new good nice cheap my your".split())
+_DENYING = frozenset({"hate", "dislike", "avoid", "except", "excluding"})
+_DENIAL_REACH = 3
+_BEFORE_PURPOSE = frozenset(
+    {
+        "for",
+        "with",
+        "to",
+        "in",
+        "on",
+        "at",
+        "by",
+        "from",
+        "about",
+        "as",
+        "like",
+        "without",
+        "against",
+    }
+)
+_ARTICLES = frozenset(
+    {"a", "an", "the", "any", "some", "new", "good", "nice", "cheap", "my", "your"}
+)
 
 
 @dataclass(frozen=True)
@@ -174,14 +122,15 @@ class Request:
 def read_request(message: str, vocabulary: ShopVocabulary) -> Request:
     """Read one message; never raises because of its text."""
     text = plain_text(message, MOST_CHARACTERS)
-    read = _cut(read_text(text))
+    read = _corrected(_cut(read_text(text)), vocabulary)
     said = " ".join(read.words)
-    acts = {act for act, pattern in _ACT_PATTERNS.items() if pattern.search(said)}
+    acts = acts_in(said)
     prices, priced = read_prices(read)
     size, sized = _size(read, vocabulary)
     taken = priced | sized
     spans = [s for s in vocabulary.phrases.find(read.words) if not _touches(s, taken)]
-    asked_spans = [s for s in vocabulary.asked.find(read.words) if not _touches(s, taken)]
+    said_by_values = taken | {i for s in spans for i in range(s.start, s.end)}
+    asked_spans = [s for s in vocabulary.asked.find(read.words) if not _touches(s, said_by_values)]
     wishes = _wishes(read, spans, vocabulary)
     asked = tuple(dict.fromkeys(vocabulary.asked.meanings[span.phrase] for span in asked_spans))
     dropped = _dropped(said, acts, asked)
@@ -191,10 +140,12 @@ def read_request(message: str, vocabulary: ShopVocabulary) -> Request:
     return Request(
         text=text,
         said=said,
-        acts=frozenset(acts),
+        acts=acts,
         wishes=wishes,
         prices=prices,
-        foreign_money=bool(re.search(r"[$\u20ac\u00a3]\s?\d|\b(?:dollars?|usd|euros?|pounds?)\b", text, re.I)),
+        foreign_money=bool(
+            re.search(r"[$\u20ac\u00a3]\s?\d|\b(?:dollars?|usd|euros?|pounds?)\b", text, re.I)
+        ),
         positions=_positions(said),
         singular=bool(_SINGULAR.search(said)),
         plural=bool(_PLURAL.search(said)),
@@ -204,13 +155,22 @@ def read_request(message: str, vocabulary: ShopVocabulary) -> Request:
         size=size,
         generic=bool(_THING.search(said)),
         unknown=tuple(read.words[i] for i in unknown),
-        thing=_thing(read.words, covered, acts),
+        thing=None if _THING.search(said) else _thing(read.words, covered, acts),
         code=code[1].lower() if code and any(map(str.isdigit, code[1])) else None,
     )
 
 
 def _cut(text: Text) -> Text:
     return Text(*(part[:MOST_WORDS] for part in (text.words, text.gaps, text.clauses, text.lines)))
+
+
+def _corrected(text: Text, vocabulary: ShopVocabulary) -> Text:
+    """The text with one typo a word put right, where a word of the shop is meant."""
+    words = tuple(
+        vocabulary.corrected(word) if _is_unknown(word) and len(word) >= _FEWEST_LETTERS else word
+        for word in text.words
+    )
+    return Text(words, text.gaps, text.clauses, text.lines)
 
 
 def _touches(span: Span, taken: set[int]) -> bool:
@@ -226,7 +186,7 @@ def _wishes(text: Text, spans: Sequence[Span], vocabulary: ShopVocabulary) -> tu
     found: dict[tuple[str, bool], list[str]] = {}
     for span in spans:
         sense = vocabulary.senses[span.phrase]
-        denied = is_negated(text, span.start) and sense.dimension not in (KIND, AUDIENCE)
+        denied = _is_denied(text, span.start) and sense.dimension not in (KIND, AUDIENCE)
         found.setdefault((sense.dimension, denied), []).append(span.phrase)
     return tuple(
         Wish(dimension, tuple(dict.fromkeys(phrases)), denied)
@@ -234,7 +194,13 @@ def _wishes(text: Text, spans: Sequence[Span], vocabulary: ShopVocabulary) -> tu
     )
 
 
-def _dropped(said: str, acts: set[Act], asked: Sequence[str]) -> frozenset[str]:
+def _is_denied(text: Text, start: int) -> bool:
+    """Whether the phrase at `start` is what the shopper does not want."""
+    before = text.words[max(0, start - _DENIAL_REACH) : start]
+    return is_negated(text, start) or not _DENYING.isdisjoint(before)
+
+
+def _dropped(said: str, acts: frozenset[Act], asked: Sequence[str]) -> frozenset[str]:
     """Dimensions that are said not to matter any more: "any color", "price does not matter"."""
     if "any" not in acts:
         return frozenset()
@@ -242,7 +208,8 @@ def _dropped(said: str, acts: set[Act], asked: Sequence[str]) -> frozenset[str]:
     direct = {
         name
         for name in asked
-        if indifferent or re.search(rf"\b(?:any|every|whichever|whatever|all) {re.escape(name)}\b", said)
+        if indifferent
+        or re.search(rf"\b(?:any|every|whichever|whatever|all) {re.escape(name)}\b", said)
     }
     price = indifferent or re.search(r"\b(?:any|whatever|no) (?:price|budget)\b", said)
     if price and re.search(r"\b(?:price|budget|limit|cost)\b", said):
@@ -278,9 +245,9 @@ def _positions(said: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys((*numbered, *words, *last)))
 
 
-def _thing(words: Sequence[str], covered: set[int], acts: set[Act]) -> str | None:
+def _thing(words: Sequence[str], covered: set[int], acts: frozenset[Act]) -> str | None:
     """The unknown words that stand where a product would."""
-    start = _after_frame(words) if "shopping" in acts else 0
+    start = words_before_thing(" ".join(words))
     for i in range(start, len(words)):
         word = words[i]
         if i in covered or word in _ARTICLES:
@@ -293,15 +260,6 @@ def _thing(words: Sequence[str], covered: set[int], acts: set[Act]) -> str | Non
                 end += 1
             return " ".join(words[i : min(end, i + 3)])
     return None
-
-
-_FRAME = _ACT_PATTERNS["shopping"]
-
-
-def _after_frame(words: Sequence[str]) -> int:
-    said = " ".join(words)
-    match = _FRAME.search(said)
-    return said[: match.end()].count(" ") + 1 if match else 0
 
 
 __all__ = ["MOST_CHARACTERS", "SIZE", "Act", "Request", "Wish", "read_request"]

@@ -80,7 +80,7 @@ class Shelves:
         return rows[np.lexsort((rows, key))]
 
     def fresh_names_first(self, rows: Rows) -> Rows:
-        """The same rows, those behind whose name an earlier one has: five equal names help nobody."""
+        """The same rows; those whose name an earlier one has go behind: equal names help nobody."""
         codes = self._name_codes[rows]
         first = np.zeros(len(rows), dtype=np.bool_)
         first[np.unique(codes, return_index=True)[1]] = True

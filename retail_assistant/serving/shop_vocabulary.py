@@ -63,15 +63,44 @@ _ASKED_AS = {
     "collar": "neck",
     "neckline": "neck",
     "occasions": "occasion",
+    "who made": BRAND,
+    "made by": BRAND,
+    "maker": BRAND,
+    "manufacturer": BRAND,
     "who is it for": AUDIENCE,
     "meant for": AUDIENCE,
     "should wear": AUDIENCE,
 }
 _UNSEARCHED = frozenset({"type", AUDIENCE, BRAND, "style code"})
 _COLORS = (
-    "red blue green black white yellow pink purple orange brown gray beige navy maroon teal cream"
-    " gold silver violet lavender turquoise peach mustard olive khaki indigo magenta"
-).split()
+    "red",
+    "blue",
+    "green",
+    "black",
+    "white",
+    "yellow",
+    "pink",
+    "purple",
+    "orange",
+    "brown",
+    "gray",
+    "beige",
+    "navy",
+    "maroon",
+    "teal",
+    "cream",
+    "gold",
+    "silver",
+    "violet",
+    "lavender",
+    "turquoise",
+    "peach",
+    "mustard",
+    "olive",
+    "khaki",
+    "indigo",
+    "magenta",
+)
 _WHO = {
     "men": "men man gentleman husband father dad boyfriend him guy guys",
     "women": "women woman wife mother mom mum girlfriend her lady",
@@ -93,6 +122,7 @@ _SAME_NOUN = {
 }
 _WIDER_NOUN = {"pant": ("trouser", "track pant", "trackpant")}
 _MOST_WORDS = 4
+_LONGEST_WORD = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +145,40 @@ class ShopVocabulary:
         self.senses: dict[str, Sense] = {**brands, **values, **self._audiences(), **self._kinds()}
         self.phrases = PhraseIndex(self.senses)
         self.asked = PhraseIndex(self._attribute_phrases())
+
+    def corrected(self, word: str) -> str:
+        """The shop's word that an unknown one becomes by one correction; else the word itself."""
+        import simplemma
+        from rapidfuzz import process
+        from rapidfuzz.distance import OSA
+
+        if word in self._known_words or len(word) > _LONGEST_WORD:
+            return word
+        if simplemma.is_known(word, lang="en"):
+            return word  # "write" is not "white"
+        close = process.extract(
+            word, self._correctable, scorer=OSA.distance, score_cutoff=1, limit=2
+        )
+        return str(close[0][0]) if len(close) == 1 and close[0][0][0] == word[0] else word
+
+    @cached_property
+    def _known_words(self) -> frozenset[str]:
+        """Words that are meant as typed: of the shop's phrases, attributes and names."""
+        phrases = (*self.senses, *self.asked.meanings)
+        words = {word for phrase in phrases for word in phrase.split()}
+        return frozenset(words | self._shelves.rows_by_name_word.keys())
+
+    @cached_property
+    def _correctable(self) -> list[str]:
+        return sorted(
+            phrase
+            for phrase, sense in self.senses.items()
+            if " " not in phrase
+            and phrase.isalpha()
+            and len(phrase) > 4
+            and len(sense.rows)
+            and sense.dimension != BRAND
+        )
 
     def label_of_kind(self, row: int) -> str | None:
         """The phrase of the kind of one product: "kurta"; None where no noun tells it."""
@@ -142,7 +206,7 @@ class ShopVocabulary:
         return {name: np.array(rows, dtype=np.int64) for name, rows in grouped.iter_rows()}
 
     def _values(self) -> dict[str, Sense]:
-        """Phrases of attribute values; of two attributes with one phrase the more frequent one's."""
+        """Phrases of values; of two attributes with one phrase the more frequent one's."""
         senses: dict[str, Sense] = {}
         grouped = self._entries.group_by("dimension", "value").agg("row")
         by_dimension: defaultdict[str, dict[str, list[int]]] = defaultdict(dict)
@@ -151,10 +215,15 @@ class ShopVocabulary:
                 by_dimension[dimension][value] = rows
         by_dimension.setdefault(COLOR, {})
         for dimension in sorted(by_dimension):
-            for phrase, rows in self._phrases_of(dimension, by_dimension[dimension]).items():
+            values = by_dimension[dimension]
+            written = {
+                normalise(part): part for value in sorted(values) for part in value.split(",")
+            }
+            for phrase, rows in self._phrases_of(dimension, values).items():
                 known = senses.get(phrase)
                 if known is None or len(known.rows) < len(rows):
-                    senses[phrase] = Sense(dimension, phrase, rows)
+                    label = plain_text(written.get(phrase, phrase)).lower()
+                    senses[phrase] = Sense(dimension, label, rows)
         return senses
 
     def _phrases_of(self, dimension: str, values: Mapping[str, list[int]]) -> dict[str, Rows]:
@@ -291,7 +360,8 @@ def plural(noun: str) -> str:
 
 
 def _forms(noun: str) -> set[str]:
-    return {normalise(form) for form in (noun, f"{noun}s", f"{noun}es", plural(noun))}
+    singular = noun[:-1] if noun.endswith("s") and not noun.endswith("ss") else noun
+    return {normalise(form) for form in (noun, singular, plural(noun))}
 
 
 def _singular(noun: str) -> str:
@@ -328,7 +398,7 @@ def _attribute_entries(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _add_colors(atoms_of: dict[str, set[str]]) -> None:
-    """ "Blue" is "Sky Blue", too; a colour that the shop has nothing in is a colour all the same."""
+    """Sky blue is a blue, too; a color that the shop has nothing in is a color all the same."""
     for phrase, atoms in list(atoms_of.items()):
         *rest, last = phrase.split()
         if rest and last in _COLORS:

@@ -60,10 +60,7 @@ def is_small_word(word: str) -> bool:
 @cache
 def _examples() -> tuple[list[str], np.ndarray]:
     pairs = [
-        (kind, text)
-        for kind, texts in _book().items()
-        if kind != _SMALL_WORDS
-        for text in texts
+        (kind, text) for kind, texts in _book().items() if kind != _SMALL_WORDS for text in texts
     ]
     return [kind for kind, _ in pairs], embed([text for _, text in pairs])
 
