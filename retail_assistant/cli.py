@@ -46,11 +46,8 @@ app.add_typer(champion_app, name="champion")
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(feedback_app, name="feedback")
 app.add_typer(jobs_app, name="jobs")
-<<<<<<< HEAD
 app.add_typer(keys_app, name="keys")
-=======
 app.command()(batch)
->>>>>>> wip-feedback
 # Piped into a file, tables need not squeeze into 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 140)
 errors = Console(stderr=True)
