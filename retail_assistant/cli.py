@@ -18,6 +18,7 @@ from retail_assistant.feedback_cli import feedback_app
 from retail_assistant.jobs_cli import jobs_app
 from retail_assistant.keys_cli import keys_app
 from retail_assistant.launch.spec import LaunchError, read_artefact_ref
+from retail_assistant.serve_cli import serve
 from retail_assistant.settings import Settings, SettingsError, get_settings
 from retail_assistant.storage import StorageError, write_atomically
 from retail_assistant.training.jobs import CLASSIFIED_TASK
@@ -48,6 +49,7 @@ app.add_typer(feedback_app, name="feedback")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")
 app.command()(batch)
+app.command()(serve)
 # Piped into a file, tables need not squeeze into 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 140)
 errors = Console(stderr=True)
@@ -167,8 +169,9 @@ def chat(
 ) -> None:
     """Talk with the champion: every question is looked up in the catalog and answered from it."""
     from retail_assistant.serving.chat import converse
+    from retail_assistant.serving.options import get_serving_settings
 
-    raise typer.Exit(converse(get_settings(), question, console))
+    raise typer.Exit(converse(get_settings(), get_serving_settings(), question, console))
 
 
 @app.command()

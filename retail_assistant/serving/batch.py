@@ -30,7 +30,7 @@ SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
 CONCURRENCY = 8
 AWAY_SECONDS = 60.0
 """How long a model that does not answer is asked again before the run ends."""
-ANSWERING = "retail_assistant.serving.assistant:open_answering"
+ANSWERING = "retail_assistant.serving.server:open_answering"
 """What opens the assistant that answers: module:function."""
 # Turns that are begun before the first of them is written, for each one at a time.
 _AHEAD = 4

@@ -1,7 +1,7 @@
 """Settings of the server, prefix RETAIL_SERVING_; secrets come from the environment only."""
 
 from functools import cache
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -143,13 +143,18 @@ class ServingSettings(BaseSettings):
 
 @cache
 def get_serving_settings() -> ServingSettings:
-    """The server's settings of this process.
+    """The server's settings of this process; raises as `serving_settings` does."""
+    return serving_settings()
+
+
+def serving_settings(**given: Any) -> ServingSettings:
+    """The settings of the environment; what is given wins.
 
     Raises:
         SettingsError: names the variable, its value and what is allowed.
     """
     try:
-        return ServingSettings()
+        return ServingSettings(**given)
     except ValidationError as error:
         lines = [
             f"RETAIL_SERVING_{str(item['loc'][0]).upper()}={item['input']}: {item['msg']}"
