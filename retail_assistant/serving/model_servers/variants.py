@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
@@ -94,6 +95,7 @@ class Variants:
         self._care = care or Care(serving.start_seconds, serving.turn_seconds)
         self._numbers = itertools.count(1)
         self._adapters: dict[ModelServer, dict[str, ServedModel]] = {}
+        self._uses: Counter[tuple[ModelServer, str]] = Counter()
         self._precision = own_precision()
         self._on_gpu = self._precision == "bfloat16"
 
@@ -111,21 +113,26 @@ class Variants:
         served = served_model(champion, self._settings) if champion else None
         if served is None and self._serving.variant not in ("url", "nim"):
             raise ModelServerError("nothing was promoted yet; `make run` promotes a first model")
-        if served and beside and await self._taken_in(served, beside.server):
-            return OpenModel(beside.server, served.name, champion)
+        if served and beside and (name := await self._name_there(served, beside)):
+            self._uses[beside.server, name] += 1
+            return OpenModel(beside.server, name, champion)
         server = await self._server(served)
         try:
             name = await server.start()
         except BaseException:
             self._adapters.pop(server, None)
             raise
+        self._uses[server, name] += 1
         known = served is not None and (
             name == served.name or self._serving.variant not in ("url", "nim")
         )
         return OpenModel(server, name, champion if known else None)
 
     async def close(self, model: OpenModel) -> None:
-        """Let go of a model; its server ends with its last one."""
+        """Let go of a model that was opened; its server ends with its last one."""
+        self._uses[model.server, model.name] -= 1
+        if self._uses[model.server, model.name]:
+            return
         adapters = self._adapters.get(model.server, {})
         adapters.pop(model.name, None)
         if adapters:
@@ -211,6 +218,13 @@ class Variants:
         await asyncio.to_thread(run_local, spec)
         return merged_folder(ArtefactRef(folder=spec.folder, fingerprint=spec.fingerprint))
 
+    async def _name_there(self, served: ServedModel, beside: OpenModel) -> str | None:
+        """What a running server calls a model that it has, or whose adapter it takes in."""
+        there = beside.champion
+        if there is not None and _weights_of(there) == _weights_of(served.champion):
+            return beside.name
+        return served.name if await self._taken_in(served, beside.server) else None
+
     async def _taken_in(self, served: ServedModel, server: ModelServer) -> bool:
         """Load an adapter into a server that runs, where it is of the server's kind."""
         adapters = self._adapters.get(server)
@@ -260,6 +274,10 @@ def _always(name: str) -> Choose:
         return name
 
     return choose
+
+
+def _weights_of(champion: Champion) -> tuple[str, str]:
+    return champion.adapter.fingerprint, champion.base_model
 
 
 def _fits(served: ServedModel, there: Sequence[ServedModel]) -> bool:
