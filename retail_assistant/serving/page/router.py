@@ -37,7 +37,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     # Not `no-referrer`: browsers would send `Origin: null` with the page's own forms.
     "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
