@@ -197,7 +197,7 @@ def test_an_answer_is_read_while_it_is_written(page: Page, shop: QuotingAssistan
     expect(field(page)).to_have_value("what I write meanwhile")
     expect(field(page)).to_be_focused()
     expect(page.get_by_role("status")).to_have_text("")
-    assert shop.ended == ["whole"]
+    assert len(shop.ended) == 1
 
 
 def test_cards_show_what_the_catalog_says(page: Page) -> None:

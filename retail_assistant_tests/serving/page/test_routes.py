@@ -16,7 +16,8 @@ from httpx import Response
 
 from retail_assistant.serving.options import ServingSettings
 from retail_assistant.serving.page.assets import STATIC, asset
-from retail_assistant.serving.page.router import POLICY, page_router
+from retail_assistant.serving.page.guarding import POLICY
+from retail_assistant.serving.page.router import page_router
 from retail_assistant.serving.page.turn import Pieces
 from retail_assistant.serving.turns import ModelAwayError
 from retail_assistant_tests.serving.page.shop import EARLIER, HOSTILE, QuotingAssistant
