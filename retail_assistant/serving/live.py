@@ -22,7 +22,7 @@ from retail_assistant.serving.model_servers.endpoint import AWAY
 from retail_assistant.serving.model_servers.server import PROBE, ModelServerError
 from retail_assistant.serving.model_servers.variants import OpenModel, Variants
 from retail_assistant.serving.options import ServingSettings
-from retail_assistant.serving.turns import ModelAwayError, Versions, Written
+from retail_assistant.serving.turns import ModelAwayError, Versions, WritingModel, Written
 from retail_assistant.settings import Settings
 
 Shop = TypeVar("Shop")
@@ -52,7 +52,7 @@ class Live(Generic[Shop]):
     champion: whose answers the model's are; None where that is not known, or no model is open.
     """
 
-    model: OpenModel | NoModel
+    model: WritingModel
     shop: Shop
     versions: Versions
     champion: Champion | None
@@ -171,7 +171,7 @@ class LiveAssistant(Generic[Shop]):
     async def lease(self) -> AsyncIterator[Live[Shop]]:
         """What is live now, kept until the context ends."""
         with self._model_users.used(), self._index_users.used():
-            yield self._now()
+            yield self.now()
 
     async def check(self, seconds: float) -> None:
         """Let the model write one token.
@@ -199,14 +199,15 @@ class LiveAssistant(Generic[Shop]):
         return LiveStatus(
             ready=why is None,
             why_not_ready=why,
-            versions=self._now().versions,
+            versions=self.now().versions,
             refused=refused,
             model_starts=model.server.starts if model else 0,
             switches=self._switches,
             borrowed=max(self._model_users.users, self._index_users.users),
         )
 
-    def _now(self) -> Live[Shop]:
+    def now(self) -> Live[Shop]:
+        """What is live at this moment; a turn borrows it (`lease`)."""
         if self._live is None:
             raise RuntimeError("the assistant is not running")
         return self._live

@@ -102,7 +102,7 @@ def _page(
         limited=admitted,
         on_feedback=feedback.record_verdict if serving.feedback else None,
         on_turn=feedback.record_turn if serving.feedback else None,
-        examples=lambda: live._now().shop.shop.opening_suggestions(),
+        examples=lambda: live.now().shop.shop.opening_suggestions(),
     )
 
 
