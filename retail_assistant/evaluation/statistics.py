@@ -174,11 +174,12 @@ def _percentiles(
 
 def _scaled_wilson(value: float, trials: int, bounds: tuple[float, float]) -> tuple[float, float]:
     least, width = bounds[0], bounds[1] - bounds[0]
-    low, high = _wilson((value - least) / width, trials)
+    low, high = wilson((value - least) / width, trials)
     return least + width * low, least + width * high
 
 
-def _wilson(share: float, trials: int) -> tuple[float, float]:
+def wilson(share: float, trials: int) -> tuple[float, float]:
+    """The 95% score interval of a share of independent trials (Wilson 1927)."""
     from statsmodels.stats.proportion import proportion_confint
 
     # An F1 or a count over several facts may round to a hair outside [0, 1].
@@ -196,8 +197,8 @@ def _scaled_newcombe(
 
 
 def _newcombe(first: float, second: float, trials: int) -> tuple[float, float]:
-    low_1, high_1 = _wilson(first, trials)
-    low_2, high_2 = _wilson(second, trials)
+    low_1, high_1 = wilson(first, trials)
+    low_2, high_2 = wilson(second, trials)
     difference = first - second
     return (
         difference - math.hypot(first - low_1, high_2 - second),
