@@ -58,10 +58,17 @@ def _unfit(scene: Scene, ids: Sequence[str], wish: str) -> str:
 
 
 def _not_cheapest(scene: Scene, ids: Sequence[str], wish: str) -> str:
-    prices = [scene.stock.price(key) for key in scene.stock.fitting(scene.wish(wish))]
-    least = min((price for price in prices if price), default=None)
-    first = scene.stock.price(ids[0]) if ids else None
-    return "" if first == least else f"the first costs {first}; the cheapest costs {least}"
+    """Whether a T-shirt is a shirt, people see differently: the cheapest in either sense will do."""
+    stock = scene.stock
+    least = [
+        min((price for key in found if (price := stock.price(key))), default=None)
+        for found in (
+            stock.fitting(scene.wish(wish)),
+            stock.fitting(scene.wish(wish), by_name=True),
+        )
+    ]
+    first = stock.price(ids[0]) if ids else None
+    return "" if first in least else f"the first costs {first}; the cheapest costs {least[0]}"
 
 
 def _not_cheaper(scene: Scene, ids: Sequence[str], than: str) -> str:

@@ -245,13 +245,17 @@ def _product_terms(stock: Stock, cast_: Cast, role: str) -> dict[str, str]:
         "colour": " ".join(stock.colours(product_id)[:1]).lower(),
         "audience": " and ".join(sorted(stock.audience(product_id))),
         "subcategory": record["subcategory"] or "",
-        "noun": noun,
-        "nouns": plural(noun),
+        "noun": _written(noun),
+        "nouns": _written(plural(noun)),
         "attribute": wording.noun,
         "verb": wording.verb,
         "value": ", ".join(stock.values(product_id, attribute)) if attribute else "",
         "typo": _typo(record["name"]),
     }
+
+
+def _written(noun: str) -> str:
+    return noun.replace("t shirt", "t-shirt")
 
 
 def _typo(name: str) -> str:
@@ -302,8 +306,8 @@ _FOR = {"baby": "babies", "boy": "boys", "girl": "girls"}
 def _wish_terms(stock: Stock, wish: Wish) -> dict[str, str]:
     noun = wish.nouns or ""
     return {
-        "noun": noun,
-        "nouns": plural(noun) if noun else "",
+        "noun": _written(noun),
+        "nouns": _written(plural(noun)) if noun else "",
         "max_price": f"{wish.max_price:g}" if wish.max_price is not None else "",
         "min_price": f"{wish.min_price:g}" if wish.min_price is not None else "",
         "colour": (wish.colour or "").lower(),

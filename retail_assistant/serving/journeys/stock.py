@@ -20,7 +20,8 @@ from retail_assistant.serving.journeys.scenario import Dimension
 Record = Mapping[str, Any]
 
 COLOURS = ("color", "brand color", "primary color")
-_ALL_NOUNS = {noun.strip(): kind for kind, nouns in NOUNS.items() for noun in nouns.split(",")}
+# Two spellings of one word.
+_GARMENTS = {noun.strip() for nouns in NOUNS.values() for noun in nouns.split(",")} - {"tshirt"}
 _LISTS = {
     "description_keywords": pl.List(pl.String),
     "categories": pl.List(pl.String),
@@ -135,9 +136,16 @@ class Stock:
                 wrong.append(f"has {wish.attribute} {', '.join(values) or 'unknown'}")
         return wrong
 
-    def fitting(self, wish: Wish) -> list[str]:
-        """Ids of all products that have all of a wish."""
-        return [key for key in self.records if not self.has(key, wish)]
+    def fitting(self, wish: Wish, *, by_name: bool = False) -> list[str]:
+        """Ids of all products that have all of a wish.
+
+        A shirt may be what the name, the type or the category says it is; `by_name`: by the name's
+        last garment alone, which a T-shirt is no shirt by.
+        """
+        found = [key for key in self.records if not self.has(key, wish)]
+        if by_name and wish.nouns:
+            return [key for key in found if self.nouns[key] == wish.nouns]
+        return found
 
     def _is_a(self, product_id: str, noun: str) -> bool:
         words = f" {self._kind_words[product_id]} "
@@ -162,7 +170,7 @@ def _noun(name: str) -> str | None:
     words = f" {normalise(before)} "
     found = [
         (words.rfind(f" {form} ") + len(form), len(form), noun)
-        for noun in _ALL_NOUNS
+        for noun in _GARMENTS
         for form in noun_forms(noun)
         if f" {form} " in words
     ]
