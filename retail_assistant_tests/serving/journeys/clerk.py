@@ -17,8 +17,8 @@ from retail_assistant.corpus.phrasing import (
 from retail_assistant.corpus.rendering import PROMPT_VERSION, Message, item_code
 from retail_assistant.corpus.rendering import rendered_attributes as attributes_of
 from retail_assistant.evaluation.outcomes import is_alternative, is_complement
-from retail_assistant.serving.journeys.casting import Skipped, cast
-from retail_assistant.serving.journeys.checks import Scene
+from retail_assistant.serving.journeys.casting import Cast, Skipped, cast
+from retail_assistant.serving.journeys.checks import NothingShown, Scene
 from retail_assistant.serving.journeys.runner import Spoken, shopper_text
 from retail_assistant.serving.journeys.scenario import Suite
 from retail_assistant.serving.journeys.stock import Stock
@@ -26,6 +26,9 @@ from retail_assistant.serving.turns import ProductCard, TurnResult, Versions
 
 MOST_CARDS = 3
 VERSIONS = Versions(index="test", prompt=PROMPT_VERSION)
+NOTHING = TurnResult(
+    answer_id="1", intent="question", written_by="catalog", declined="unknown", versions=VERSIONS
+)
 
 
 @dataclass
@@ -52,6 +55,7 @@ class Clerk:
     stock: Stock
     seed: int
     fault: Fault = honest
+    _casts: dict[str, Cast | Skipped] = field(default_factory=dict)
     _told: dict[tuple[str, ...], tuple[Spoken, ...]] = field(default_factory=dict)
 
     async def turn(
@@ -59,7 +63,11 @@ class Clerk:
     ) -> AsyncIterator[str | TurnResult]:
         asked = tuple(one["content"] for one in messages if one["role"] == "user")
         scene = self._scene(asked)
-        said = self.fault(scene, answer(scene))
+        try:
+            said = answer(scene)
+        except NothingShown:  # a fault of the turn before
+            said = Said("The catalog does not say.", NOTHING)
+        said = self.fault(scene, said)
         spoken = Spoken(asked[-1], said.text, said.result, 0.0, 0.0)
         self._told[asked] = (*scene.earlier, spoken)
         middle = len(said.text) // 2
@@ -69,7 +77,9 @@ class Clerk:
 
     def _scene(self, asked: tuple[str, ...]) -> Scene:
         for _, journey in self.suite.journeys:
-            drawn = cast(journey, self.stock, self.seed)
+            if journey.id not in self._casts:
+                self._casts[journey.id] = cast(journey, self.stock, self.seed)
+            drawn = self._casts[journey.id]
             if isinstance(drawn, Skipped):
                 continue
             texts = tuple(shopper_text(turn, drawn) for turn in journey.turns)
