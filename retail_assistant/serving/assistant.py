@@ -1,59 +1,110 @@
-"""The assistant: a question, the catalog records it is about, and the champion's answer."""
+"""The assistant: a conversation, the catalog records that its last question is about, an answer.
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+What is asked is understood from the catalog index (`conversation`), searches and comparisons are
+answered from its records in code, and questions about a product by the champion, prompted as it was
+trained and evaluated, one checked piece after the other (`guard`).
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
-from retail_assistant.catalog.index import CatalogIndex
-from retail_assistant.corpus.rendering import render_prompt
-from retail_assistant.corpus.retrieval import Retrieved, retrieve
-from retail_assistant.evaluation.engine import Engine, open_engine
-from retail_assistant.evaluation.registry import Champion, read_champion
-from retail_assistant.launch.spec import read_artefact_ref
-from retail_assistant.settings import Settings
+from retail_assistant.corpus.reading.text import abstaining_clauses, read_text
+from retail_assistant.corpus.rendering import Message, render_prompt
+from retail_assistant.serving.cards import product_card
+from retail_assistant.serving.conversation import Plan, Shop
+from retail_assistant.serving.guard import Guard
+from retail_assistant.serving.reviewing import Progress, reviewed
+from retail_assistant.serving.turns import (
+    Declined,
+    TurnResult,
+    Versions,
+    WritingModel,
+)
 
-MAX_LENGTH = 2048
-MAX_ANSWER_TOKENS = 160
+NOTHING_LEFT = "Our catalog does not say."
 
 
 @dataclass(frozen=True)
-class Reply:
-    """An answer that is being written, and the records it is from; if not `named`, the nearest."""
+class Snapshot:
+    """One version of everything that an answer is made with."""
 
-    pieces: Iterator[str]
-    records: list[dict[str, Any]]
-    named: bool
+    shop: Shop
+    guard: Guard
+    model: WritingModel
+    grounding: str
+    versions: Versions
+
+
+class Lender(Protocol):
+    """Lends what is live now; what is lent stays whole until it is given back."""
+
+    def lease(self) -> AbstractAsyncContextManager[Snapshot]:
+        """A snapshot, for the time of a turn."""
+        ...
 
 
 class Assistant:
-    """Answers one question at a time from the catalog, prompted as it was trained and evaluated."""
+    """An `Answering`: understands, looks up, writes, checks."""
 
-    def __init__(self, champion: Champion, engine: Engine, index: CatalogIndex) -> None:
-        self.champion = champion
-        self._engine, self._index = engine, index
+    def __init__(self, live: Lender) -> None:
+        self._live = live
 
-    def reply(self, question: str) -> Reply:
-        """Start an answer; its pieces come as they are written."""
-        grounded = self.champion.grounding == "retrieved"
-        found = retrieve([question], self._index)[0] if grounded else Retrieved([], named=True)
-        prompt = render_prompt(question, found.records, named=found.named)
-        return Reply(self._engine.stream(prompt, MAX_ANSWER_TOKENS), found.records, found.named)
+    async def turn(
+        self, messages: Sequence[Message], max_tokens: int
+    ) -> AsyncIterator[str | TurnResult]:
+        """As `Answering.turn`."""
+        async with self._live.lease() as now:
+            plan = await asyncio.to_thread(now.shop.plan, messages)
+            progress = Progress()
+            if plan.text is not None:
+                yield plan.text
+            else:
+                async with aclosing(_written(now, plan, max_tokens, progress)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+            yield _result(now, plan, progress)
 
 
-@contextmanager
-def open_assistant(settings: Settings, say: Callable[[str], None]) -> Iterator[Assistant]:
-    """The champion with its catalog index, loaded; freed at the end.
+async def _written(
+    now: Snapshot, plan: Plan, max_tokens: int, progress: Progress
+) -> AsyncIterator[str]:
+    """The model's answer, reviewed."""
+    shown = plan.records if now.grounding == "retrieved" else []
+    prompt = render_prompt(plan.question, shown, named=plan.named)
+    reviewer = now.guard.over(plan.question, plan.records if plan.named else [])
+    async with (
+        aclosing(now.model.stream(prompt, max_tokens)) as written,  # type: ignore[type-var]
+        aclosing(reviewed(written, reviewer, progress)) as pieces,
+    ):
+        async for piece in pieces:
+            yield piece
+    if not progress.said.strip():
+        progress.said = NOTHING_LEFT
+        yield NOTHING_LEFT
 
-    Raises:
-        StorageError: nothing was promoted, or the index was never built.
-    """
-    champion = read_champion(settings)
-    index = CatalogIndex.open(read_artefact_ref(settings.storage, "catalog_index").folder / "index")
-    base = settings.storage / "artefacts" / "base_model" / champion.base_model / "model"
-    adapter = champion.adapter.folder / "adapter"
-    say(f"loading {champion.job} ({champion.registered_model})")
-    # As it was trained; what was trained before there was a choice says nothing of it.
-    style = champion.adapter.manifest().metrics.get("prompt_style", "chat")
-    with open_engine(base, adapter, style=style, max_length=MAX_LENGTH, say=say) as engine:
-        yield Assistant(champion, engine, index)
+
+def _result(now: Snapshot, plan: Plan, progress: Progress) -> TurnResult:
+    by_model = plan.text is None
+    cited = plan.records if plan.named else plan.products
+    return TurnResult(
+        answer_id=secrets.token_hex(8),
+        intent=plan.intent,
+        written_by="model" if by_model else "catalog",
+        declined=plan.declined or (_declines(progress.said) if by_model else None),
+        citations=[record["product_id"] for record in cited],
+        products=[product_card(row) for row in plan.products],
+        suggestions=plan.suggestions,
+        corrections=progress.corrections,
+        versions=now.versions,
+        finish_reason="length" if progress.end.finish_reason == "length" else "stop",
+        prompt_tokens=progress.end.prompt_tokens,
+        completion_tokens=progress.end.completion_tokens,
+    )
+
+
+def _declines(answer: str) -> Declined | None:
+    return "unknown" if abstaining_clauses(read_text(answer), frozenset()) else None

@@ -1,16 +1,20 @@
 """A chat with the champion in the terminal."""
 
+import asyncio
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
-from retail_assistant.corpus.rendering import item_code
+from retail_assistant.corpus.rendering import Message
 from retail_assistant.launch.local import quiet_environment
-from retail_assistant.serving.assistant import Assistant, open_assistant
+from retail_assistant.serving.assistant import Assistant
+from retail_assistant.serving.in_process import open_assistant
+from retail_assistant.serving.options import ServingSettings
+from retail_assistant.serving.prices import price_text
+from retail_assistant.serving.turns import ProductCard, TurnResult
 from retail_assistant.settings import Settings
 
 PROMPT = "you: "
@@ -19,17 +23,30 @@ IN_A_TERMINAL = {"VLLM_LOGGING_LEVEL": "ERROR", "TQDM_DISABLE": "1"}
 LEAVING = frozenset({"exit", "quit", "bye"})
 
 
-def converse(settings: Settings, question: str | None, console: Console) -> int:
-    """Answer one question, or questions from the terminal until the shopper leaves."""
+def converse(
+    settings: Settings, serving: ServingSettings, question: str | None, console: Console
+) -> int:
+    """Answer one question, or a conversation from the terminal until the shopper leaves."""
     os.environ.update(quiet_environment() | IN_A_TERMINAL)
-    with open_assistant(settings, lambda text: console.print(f"[dim]{escape(text)}[/dim]")) as one:
-        if question is not None:
-            answer(one, question, console)
-            return 0
-        console.print("Ask about a product; an empty line or Ctrl-D ends.")
-        for asked in _questions():
-            answer(one, asked, console)
+
+    def say(text: str) -> None:
+        console.print(f"[dim]{escape(text)}[/dim]")
+
+    with open_assistant(settings, serving, say) as assistant:
+        if question is None:
+            console.print("Ask about products; an empty line or Ctrl-D ends.")
+        asyncio.run(_answered(assistant, question, serving, console))
     return 0
+
+
+async def _answered(
+    assistant: Assistant, question: str | None, serving: ServingSettings, console: Console
+) -> None:
+    messages: list[Message] = []
+    for asked in [question] if question is not None else _questions():
+        messages.append({"role": "user", "content": asked})
+        text = await answer(assistant, messages, serving.max_answer_tokens, console)
+        messages.append({"role": "assistant", "content": text})
 
 
 def _questions() -> Iterator[str]:
@@ -43,21 +60,23 @@ def _questions() -> Iterator[str]:
         yield asked
 
 
-def answer(assistant: Assistant, question: str, console: Console) -> None:
-    """Print an answer as it is written, then the catalog records that it came from."""
-    reply = assistant.reply(question)
-    for piece in reply.pieces:
+async def answer(
+    assistant: Assistant, messages: list[Message], max_tokens: int, console: Console
+) -> str:
+    """Print an answer as it is written, then the products that it is about; what was said."""
+    said: list[str] = []
+    async for piece in assistant.turn(messages, max_tokens):
+        if isinstance(piece, TurnResult):
+            console.file.write("\n")
+            for card in piece.products:
+                console.print(f"  [dim]{escape(_line(card))}[/dim]", highlight=False)
+            continue
+        said.append(piece)
         console.file.write(piece)
         console.file.flush()
-    console.file.write("\n")
-    if not reply.named:
-        console.print("  [dim]nearest in the catalog:[/dim]")
-    for record in reply.records:
-        console.print(f"  [dim]{escape(_source(record))}[/dim]", highlight=False)
+    return "".join(said)
 
 
-def _source(record: dict[str, Any]) -> str:
-    price = record.get("discounted_price") or record.get("retail_price")
-    return f"{item_code(record['product_id'])}  {record['name']}" + (
-        f"  {price:g}" if price else ""
-    )
+def _line(card: ProductCard) -> str:
+    price = f"  {price_text(card.price)}" if card.price is not None else ""
+    return f"{card.item}  {card.name}{price}"

@@ -1,0 +1,303 @@
+"""What a model may say to a shopper: nothing that the catalog's records contradict.
+
+Every sentence (or line) of an answer is read as evaluation reads it (`corpus.reading`) and compared
+with the records that the answer was to be made from. A wrong value is replaced by the recorded
+one; a product that was not in the records, an attribute that a record does not have, a link, a
+promise about stock or delivery is left out. Prices are compared as numbers.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+
+from retail_assistant.catalog.index import CatalogIndex
+from retail_assistant.catalog.keywords import stop_words
+from retail_assistant.corpus.phrasing import attribute_answer, attribute_answers, attribute_wording
+from retail_assistant.corpus.reading.answers import (
+    AnswerReading,
+    CatalogFacts,
+    Question,
+    read_answer,
+)
+from retail_assistant.corpus.reading.catalog_facts import PhraseIndex, ProductFacts, value_atoms
+from retail_assistant.corpus.reading.names import NamedText
+from retail_assistant.corpus.reading.text import normalise
+from retail_assistant.corpus.rendering import (
+    MAX_NAME_CHARACTERS,
+    item_code,
+    plain_text,
+    render_record,
+)
+from retail_assistant.serving.prices import current_price
+from retail_assistant.serving.turns import Correction
+
+Record = Mapping[str, Any]
+
+_LINK = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\S+|\b[\w-]+\.(?:com|net|org|shop)\b", re.I)
+_PROMISE = re.compile(
+    r"\b(?:in|out of) stock\b|\bsold out\b"
+    r"|\b(?:ships?|delivered|delivery) (?:in|within|by|is free)\b"
+    r"|\bfree (?:shipping|delivery|returns)\b|\b(?:discount|coupon|promo) code\b",
+    re.I,
+)
+_MONEY = re.compile(
+    r"(?:₹|\brs\.?|\binr\b|\bprice[^\d\n]{0,40}?|\bcosts?[^\d\n]{0,20}?)\s*(\d[\d,]*(?:\.\d+)?)"
+    r"|(\d[\d,]*(?:\.\d+)?)\s*(?:rupees|inr\b|rs\b)",
+    re.I,
+)
+_CONTEXT = 6
+_SHOWN = 200
+_WORD = re.compile(r"[^\W_]+")
+# Neither "Rs. 500" nor an initial ends a sentence.
+_SENTENCE_END = re.compile(r"\n+|(?<!\b[Rr]s)(?<![\s(][A-Z])[.!?][\"')\u201d]?\s+(?=\S)")
+
+
+@dataclass(frozen=True)
+class Review:
+    """A sentence as it may be said (empty: not at all), and what was wrong with it."""
+
+    text: str
+    corrections: tuple[Correction, ...] = ()
+
+
+class Guard:
+    """Compares sentences with records; `facts` are of the whole catalog, for its names and values.
+
+    Not for a catalog's own texts, which are right by definition.
+    """
+
+    def __init__(self, facts: CatalogFacts) -> None:
+        self.facts = facts
+
+    @cached_property
+    def _attributes(self) -> PhraseIndex[str]:
+        """Phrases that name an attribute -> the attribute in normal form."""
+        named: dict[str, str] = {}
+        for attribute in self.facts.vocabulary:
+            for phrase in (normalise(attribute_wording(attribute).noun), attribute):
+                if phrase:
+                    named.setdefault(phrase, attribute)
+        return PhraseIndex(named)
+
+    def over(self, question: str, records: Sequence[Record]) -> "Reviewer":
+        """The reviewer of one answer, to a question, from records."""
+        return Reviewer(self, question, records)
+
+
+def open_guard(index: CatalogIndex) -> Guard:
+    """The guard over all products of an index."""
+    rows = list(index.products(index.product_ids()).values())
+    return Guard(CatalogFacts.from_products(pl.DataFrame(rows, infer_schema_length=None)))
+
+
+class Reviewer:
+    """Reviews the sentences of one answer."""
+
+    def __init__(self, guard: Guard, question: str, records: Sequence[Record]) -> None:
+        self._guard, self._facts = guard, guard.facts
+        self._question = question
+        self._records = {record["product_id"]: record for record in records}
+        self._subject = next(iter(self._records), None)
+
+    @cached_property
+    def safe_words(self) -> frozenset[str]:
+        """Words that may be said before their sentence is known: the records' and small ones."""
+        shown = " ".join([self._question, *map(render_record, self._records.values())])
+        return frozenset(_WORD.findall(shown.casefold())) | stop_words() | {"catalog"}
+
+    def is_safe(self, words: str) -> bool:
+        """Whether a piece of text holds only such words."""
+        return all(word in self.safe_words for word in _WORD.findall(words.casefold()))
+
+    def spans(self, text: str) -> bool:
+        """Whether the end of a text stands in the middle of a record's name."""
+        around = text[-_CONTEXT:].strip()
+        names = (str(record["name"]) for record in self._records.values())
+        return any(around in name and not name.endswith(around) for name in names)
+
+    def review(self, sentence: str) -> Review:
+        """What may be said of a sentence."""
+        if not sentence.strip():
+            return Review(sentence)
+        if found := _LINK.search(sentence) or _PROMISE.search(sentence):
+            return _withheld("promise", found[0])
+        reading = self._read(sentence)
+        if reading.abstained or reading.empty:
+            return Review(sentence)
+        if (wrong := self._wrong_product(reading.named)) is not None:
+            return _withheld("product", wrong)
+        subject = self._record_meant(reading.named)
+        if subject is None:
+            return _withheld("product", sentence.strip())
+        return self._prices(sentence, subject) or self._values(sentence, subject, reading.named)
+
+    def _read(self, sentence: str, attribute: str | None = None) -> AnswerReading:
+        record = self._facts.products.get(self._subject or "")
+        gold = ", ".join(record.attributes.get(attribute or "", ())) if record else None
+        question = Question(
+            question=self._question,
+            intent="attribute",
+            product_id=self._subject,
+            product_name=record.name if record else None,
+            asked_attribute=attribute,
+            gold_value=gold or None,
+        )
+        return read_answer(sentence, question, self._facts)
+
+    def _wrong_product(self, named: NamedText) -> str | None:
+        """A name in the sentence that no record has."""
+        if named.unknown:
+            return named.unknown[0]
+        records = self._records.keys()
+        others = (one.name for one in named.products if not one.product_ids & records)
+        # A shorter name that is part of a record's is how that record is called.
+        full = [f" {normalise(str(record['name']))} " for record in self._records.values()]
+        return next((n for n in others if not any(f" {n} " in name for name in full)), None)
+
+    def _record_meant(self, named: NamedText) -> Record | None:
+        """The record that a sentence is about: the one it names, else the first."""
+        for product in named.products:
+            for product_id, record in self._records.items():
+                if product_id in product.product_ids:
+                    return record
+        return self._records.get(self._subject or "")
+
+    def _prices(self, sentence: str, record: Record) -> Review | None:
+        """The sentence corrected where it states a price that is not the record's."""
+        paid = current_price(record)
+        known = {
+            round(float(one[field]), 2)
+            for one in self._records.values()
+            for field in ("discounted_price", "retail_price")
+            if one.get(field)
+        }
+        for match in _MONEY.finditer(sentence):
+            figure = next(filter(None, match.groups()))
+            if round(float(figure.replace(",", "")), 2) in known:
+                continue
+            wrong = Correction(
+                product_id=record["product_id"],
+                attribute="price",
+                stated=figure,
+                recorded=_money(paid) if paid else None,
+                action="corrected" if paid else "withheld",
+            )
+            if not paid:
+                return Review("", (wrong,))
+            start, end = match.span(1) if match[1] else match.span(2)
+            return Review(sentence[:start] + _money(paid) + sentence[end:], (wrong,))
+        return None
+
+    def _values(self, sentence: str, record: Record, named: NamedText) -> Review:
+        """The sentence, or another one where it contradicts the record."""
+        facts = self._facts.products.get(record["product_id"])
+        if facts is None:
+            return Review(sentence)
+        words = [
+            "" if place in named.masked else word for place, word in enumerate(named.text.words)
+        ]
+        wrong = [
+            found
+            for attribute in dict.fromkeys(
+                self._guard._attributes.meanings[span.phrase]
+                for span in self._guard._attributes.find(words)
+            )
+            if (found := self._wrong_value(sentence, facts, attribute)) is not None
+        ]
+        if not wrong:
+            return Review(sentence)
+        return Review(_mended(sentence, wrong, record), tuple(wrong))
+
+    def _wrong_value(self, sentence: str, facts: ProductFacts, attribute: str) -> Correction | None:
+        """What the sentence says of an attribute and the record contradicts or does not have."""
+        recorded = facts.attributes.get(attribute, ())
+        reading = self._read(sentence, attribute)
+        if reading.abstained:
+            return None
+        gold = frozenset[str]().union(*(value_atoms(attribute, value) for value in recorded))
+        stated = [
+            value.phrase
+            for value in reading.values
+            if not value.atoms & gold
+            and not facts.states(attribute, value.phrase, value.atoms)
+            and not _holds(facts, value.phrase)
+        ]
+        claimed = reading.claims and not reading.values and not _said(facts, reading.named)
+        if not stated and not claimed:
+            return None
+        told = ", ".join(recorded) or None
+        return Correction(
+            product_id=facts.product_id,
+            attribute=attribute,
+            stated=", ".join(stated) or sentence.strip()[:_SHOWN],
+            recorded=told,
+            action="corrected" if told else "withheld",
+        )
+
+
+def _holds(facts: ProductFacts, phrase: str) -> bool:
+    """Whether words stand in a value of a record, such as "cotton" in "Cotton Lining"."""
+    values = (value for values in facts.attributes.values() for value in values)
+    return any(f" {phrase} " in f" {normalise(value)} " for value in values)
+
+
+def _said(facts: ProductFacts, named: NamedText) -> bool:
+    """Whether words beside the names state a value of the record, whole or as records show it."""
+    words = enumerate(named.text.words)
+    text = " ".join("\n" if place in named.masked else word for place, word in words)
+    values = [one for values in facts.attributes.values() for one in values]
+    shown = (normalise(plain_text(one).removesuffix("...")) for one in (*values, *facts.notes))
+    return any(value and f" {value} " in f" {text} " for value in shown)
+
+
+def sentences(text: str) -> Iterator[str]:
+    """The complete sentences and lines at the start of a text, with the blanks behind them.
+
+    What is left behind the last one is not given: more may follow it.
+    """
+    start = 0
+    for match in _SENTENCE_END.finditer(text):
+        yield text[start : match.end()]
+        start = match.end()
+
+
+def _withheld(attribute: str, stated: str) -> Review:
+    correction = Correction(
+        product_id=None,
+        attribute=attribute,
+        stated=stated[:_SHOWN],
+        recorded=None,
+        action="withheld",
+    )
+    return Review("", (correction,))
+
+
+def _mended(sentence: str, wrong: Iterable[Correction], record: Record) -> str:
+    """The recorded values in place of the stated ones; what has no recorded value is left out."""
+    said = []
+    for correction in wrong:
+        if correction.recorded is None:
+            continue
+        value = plain_text(correction.recorded)
+        found = re.search(rf"\b{re.escape(correction.stated)}\b", sentence, re.IGNORECASE)
+        if found and len(correction.stated) < len(sentence.strip()):
+            return sentence[: found.start()] + value + sentence[found.end() :]
+        phrasing = attribute_answers(correction.attribute)[0]
+        called = called_product(record)
+        said.append(attribute_answer(phrasing, correction.attribute, called, value))
+    ending = sentence[len(sentence.rstrip()) :]
+    return " ".join(said) + ending if said else ""
+
+
+def called_product(record: Record) -> str:
+    """How a product is called so that nobody can mistake it: its name and its item code."""
+    name = plain_text(str(record["name"]), MAX_NAME_CHARACTERS)
+    return f"{name} (item {plain_text(item_code(record['product_id']))})"
+
+
+def _money(price: float) -> str:
+    return f"{price:.2f}".removesuffix(".00")

@@ -1,0 +1,79 @@
+"""The assistant with its model in this process: for a terminal, where nobody else asks."""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+
+from retail_assistant.catalog.index import CatalogIndex
+from retail_assistant.corpus.rendering import PROMPT_VERSION, Message
+from retail_assistant.evaluation.engine import Engine, open_engine
+from retail_assistant.evaluation.registry import read_champion
+from retail_assistant.launch.spec import read_artefact_ref
+from retail_assistant.serving.assistant import Assistant, Snapshot
+from retail_assistant.serving.conversation import Shop
+from retail_assistant.serving.guard import open_guard
+from retail_assistant.serving.options import ServingSettings
+from retail_assistant.serving.served import served_model
+from retail_assistant.serving.turns import Versions, Written
+from retail_assistant.settings import Settings
+
+
+class EngineModel:
+    """A `WritingModel` on an engine of this process; one answer at a time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def stream(self, prompt: Sequence[Message], max_tokens: int) -> AsyncIterator[Written]:
+        """As `WritingModel.stream`."""
+        for piece in self._engine.stream(list(prompt), max_tokens):
+            yield Written(text=piece)
+        yield Written(finish_reason="stop")
+
+
+class _Only:
+    """A `Lender` of what never changes."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Snapshot]:
+        yield self._snapshot
+
+
+@contextmanager
+def open_assistant(
+    settings: Settings, serving: ServingSettings, say: Callable[[str], None]
+) -> Iterator[Assistant]:
+    """The champion with its catalog index, loaded; freed at the end.
+
+    Raises:
+        StorageError: nothing was promoted, or the index was never built.
+    """
+    champion = read_champion(settings)
+    ref = read_artefact_ref(settings.storage, "catalog_index")
+    index = CatalogIndex.open(ref.folder / "index")
+    served = served_model(champion, settings)
+    say(f"loading {champion.job} ({champion.registered_model})")
+    versions = Versions(
+        job=champion.job,
+        adapter=champion.adapter.fingerprint,
+        event=champion.event,
+        index=ref.fingerprint,
+        prompt=PROMPT_VERSION,
+    )
+    with open_engine(
+        served.base,
+        served.adapter,
+        style=served.style,
+        max_length=serving.max_context_tokens,
+        say=say,
+    ) as engine:
+        snapshot = Snapshot(
+            Shop(index, ref.fingerprint),
+            open_guard(index),
+            EngineModel(engine),
+            champion.grounding,
+            versions,
+        )
+        yield Assistant(_Only(snapshot))

@@ -1,0 +1,71 @@
+"""A model's answer while it is written: what may be said of it, as soon as it may be said."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from retail_assistant.serving.guard import Reviewer, sentences
+from retail_assistant.serving.turns import Correction, Written
+
+_BROKEN_OFF = "... "
+
+
+@dataclass
+class Progress:
+    """How far an answer is: what was said of it, what was corrected, and how it ended."""
+
+    said: str = ""
+    corrections: list[Correction] = field(default_factory=list)
+    end: Written = field(default_factory=Written)
+
+
+async def reviewed(
+    written: AsyncIterator[Written], reviewer: Reviewer, progress: Progress
+) -> AsyncIterator[str]:
+    """A model's pieces as they may be said.
+
+    Words of the records are passed on as they are written. From the first other word on a sentence
+    waits until it is whole and has been compared with the records.
+    """
+    waiting, told = "", 0
+    async for piece in written:
+        progress.end = piece
+        waiting += piece.text
+        whole = ""
+        for part in list(sentences(waiting)):
+            whole += part
+            if reviewer.spans(whole):
+                continue
+            yield _said(_allowed(whole, told, reviewer, progress), progress)
+            waiting, told, whole = waiting[len(whole) :], 0, ""
+        safe = _safe_length(waiting, reviewer)
+        if safe > told:
+            yield _said(waiting[told:safe], progress)
+            told = safe
+    yield _said(_allowed(waiting, told, reviewer, progress), progress)
+
+
+def _said(text: str, progress: Progress) -> str:
+    progress.said += text
+    return text
+
+
+def _safe_length(text: str, reviewer: Reviewer) -> int:
+    """How many characters may be said before the sentence is whole: those of safe, whole words."""
+    length = 0
+    for end in (place for place, character in enumerate(text) if character.isspace()):
+        if not reviewer.is_safe(text[length:end]):
+            break
+        length = end
+    return length
+
+
+def _allowed(sentence: str, told: int, reviewer: Reviewer, progress: Progress) -> str:
+    """What is still to be said of a sentence whose beginning was said already."""
+    review = reviewer.review(sentence)
+    progress.corrections.extend(review.corrections)
+    beginning = sentence[:told]
+    if review.text.startswith(beginning):
+        return review.text[told:]
+    if review.text:
+        return _BROKEN_OFF + review.text
+    return _BROKEN_OFF if beginning.strip() else ""

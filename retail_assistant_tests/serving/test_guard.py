@@ -1,0 +1,195 @@
+"""The guard: what a model states and the records contradict is not left standing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retail_assistant.corpus.reading.answers import CatalogFacts
+from retail_assistant.corpus.splits import sample_products, split_products
+from retail_assistant.serving.guard import Guard, Reviewer, called_product, sentences
+from retail_assistant.serving.reviewing import Progress, reviewed
+from retail_assistant.serving.turns import Written
+from retail_assistant_tests.catalogs import assortment_of
+from retail_assistant_tests.corpora import template_dialogues
+
+QUESTION = "What is the {attribute} of {name}?"
+
+
+@pytest.fixture(scope="module")
+def products() -> pl.DataFrame:
+    return assortment_of()
+
+
+@pytest.fixture(scope="module")
+def guard(products: pl.DataFrame) -> Guard:
+    return Guard(CatalogFacts.from_products(products))
+
+
+@pytest.fixture(scope="module")
+def rows(products: pl.DataFrame) -> list[dict[str, Any]]:
+    return products.sort("product_id").to_dicts()
+
+
+def _value(row: dict[str, Any], name: str) -> str | None:
+    return next((e["value"] for e in row["attributes"] if e["name"] == name), None)
+
+
+@pytest.fixture(scope="module")
+def cotton(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """A product of cotton, with a price, whose name no other has."""
+    names = [row["name"] for row in rows]
+    return next(
+        row
+        for row in rows
+        if _value(row, "Fabric") == "Cotton"
+        and row["discounted_price"]
+        and row["brand"]
+        and names.count(row["name"]) == 1
+    )
+
+
+def _over(guard: Guard, *records: dict[str, Any], attribute: str = "fabric") -> Reviewer:
+    question = QUESTION.format(attribute=attribute, name=records[0]["name"] if records else "it")
+    return guard.over(question, records)
+
+
+def test_what_the_record_says_is_left_as_it_is(guard: Guard, cotton: dict[str, Any]) -> None:
+    sentence = f"The fabric of {cotton['name']} is Cotton."
+    review = _over(guard, cotton).review(sentence)
+    assert (review.text, review.corrections) == (sentence, ())
+
+
+def test_wrong_value_becomes_the_recorded_one(guard: Guard, cotton: dict[str, Any]) -> None:
+    review = _over(guard, cotton).review(f"The fabric of {cotton['name']} is Polyester.")
+    assert review.text == f"The fabric of {cotton['name']} is Cotton."
+    (correction,) = review.corrections
+    assert (correction.attribute, correction.stated, correction.recorded) == (
+        "fabric",
+        "polyester",
+        "Cotton",
+    )
+    assert correction.action == "corrected"
+    assert correction.product_id == cotton["product_id"]
+
+
+def test_value_in_words_of_no_record_is_corrected(guard: Guard, cotton: dict[str, Any]) -> None:
+    review = _over(guard, cotton).review(f"The fabric of {cotton['name']} is moon dust.")
+    assert "moon" not in review.text
+    assert f"{called_product(cotton)} is Cotton" in review.text
+
+
+def test_attribute_that_the_record_lacks_is_withheld(guard: Guard, rows: list[Any]) -> None:
+    bare = next(row for row in rows if _value(row, "Fabric") is None)
+    review = _over(guard, bare).review(f"The fabric of {bare['name']} is Velvet.")
+    assert review.text == ""
+    assert [one.action for one in review.corrections] == ["withheld"]
+
+
+def test_a_product_that_was_not_looked_up_is_withheld(
+    guard: Guard, cotton: dict[str, Any], rows: list[Any]
+) -> None:
+    other = next(row for row in rows if row["name"] != cotton["name"])
+    reviewer = _over(guard, cotton)
+    assert reviewer.review(f"- {called_product(other)}: same fabric, Cotton\n").text == ""
+    assert reviewer.review("- Zorblax Velvet Women's Kurta (item 0badc0de): nice").text == ""
+
+
+@pytest.mark.parametrize("words", ["The price is Rs. {}.", "It costs ₹{}!", "Only {} rupees."])
+def test_price_is_the_records(guard: Guard, cotton: dict[str, Any], words: str) -> None:
+    reviewer = _over(guard, cotton, attribute="price")
+    paid = f"{cotton['discounted_price']:.2f}".removesuffix(".00")
+    assert reviewer.review(words.format(paid)).corrections == ()
+    review = reviewer.review(words.format("1"))
+    assert review.text == words.format(paid)
+    assert [one.attribute for one in review.corrections] == ["price"]
+
+
+@pytest.mark.parametrize(
+    "promise",
+    [
+        "See https://evil.example/x for more.",
+        "Write to sales@evil.example now.",
+        "Good news: it is in stock.",
+        "It ships within 2 days.",
+        "Use the discount code SAVE90.",
+    ],
+)
+def test_promises_and_links_are_withheld(
+    guard: Guard, cotton: dict[str, Any], promise: str
+) -> None:
+    review = _over(guard, cotton).review(promise)
+    assert review.text == ""
+    assert [one.attribute for one in review.corrections] == ["promise"]
+
+
+def test_without_records_only_not_knowing_passes(guard: Guard) -> None:
+    reviewer = guard.over("What is the color of Zorblax Kurta?", [])
+    assert reviewer.review("The catalog has no Zorblax Kurta.").corrections == ()
+    assert reviewer.review("The color of it is Red.").text == ""
+
+
+def test_gold_answers_pass_untouched(guard: Guard, products: pl.DataFrame) -> None:
+    """Whatever the corpus holds to be right, the guard does too: no false alarm."""
+    splits = split_products(products, seed=0)
+    sample = sample_products(products, splits, train=40, evaluation=20, seed=0)
+    dialogues = template_dialogues(sample, splits, products, seed=0)
+    rows = {row["product_id"]: row for row in products.to_dicts()}
+    checked = 0
+    for dialogue in dialogues.iter_rows(named=True):
+        evidence = dialogue["evidence"]["product_ids"] or []
+        asked = [dialogue["product_id"]] if dialogue["product_id"] in rows else []
+        records = [rows[one] for one in dict.fromkeys([*asked, *evidence]) if one in rows]
+        reviewer = guard.over(dialogue["question"], records)
+        for sentence in [*sentences(dialogue["answer"]), dialogue["answer"].splitlines()[-1]]:
+            assert reviewer.review(sentence).corrections == (), dialogue
+            checked += 1
+    assert checked > 100
+
+
+def _streamed(text: str, reviewer: Reviewer, size: int = 3) -> tuple[list[str], Progress]:
+    async def written() -> AsyncIterator[Written]:
+        for start in range(0, len(text), size):
+            yield Written(text=text[start : start + size])
+        yield Written(finish_reason="stop", completion_tokens=len(text))
+
+    async def collected() -> list[str]:
+        return [piece async for piece in reviewed(written(), reviewer, progress) if piece]
+
+    progress = Progress()
+    return asyncio.run(collected()), progress
+
+
+def test_words_of_the_record_are_not_held_back(guard: Guard, cotton: dict[str, Any]) -> None:
+    pieces, progress = _streamed(f"The fabric of {cotton['name']} is Cotton.", _over(guard, cotton))
+    assert "".join(pieces) == f"The fabric of {cotton['name']} is Cotton."
+    assert len(pieces) > 5
+    assert progress.end.completion_tokens > 0
+
+
+def test_wrong_value_is_never_on_its_way(guard: Guard, cotton: dict[str, Any]) -> None:
+    text = f"The fabric of {cotton['name']} is Polyester. The fabric is Polyester."
+    pieces, progress = _streamed(text, _over(guard, cotton))
+    said = "".join(pieces)
+    assert "olyester" not in said
+    assert said.startswith(f"The fabric of {cotton['name']} is Cotton. ")
+    assert len(progress.corrections) == 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(max_size=300), size=st.integers(1, 50))
+def test_any_text_comes_to_an_end(guard: Guard, text: str, size: int) -> None:
+    reviewer = guard.over(text[:50], [])
+    pieces, _ = _streamed(text, reviewer, size)
+    assert len("".join(pieces)) <= 2 * len(text) + 500
+
+
+def test_a_name_with_a_full_stop_is_read_whole(guard: Guard, cotton: dict[str, Any]) -> None:
+    renamed = {**cotton, "name": "Dr. Cotton vs. Silk Women's Kurta"}
+    reviewer = guard.over("What is it?", [renamed])
+    assert reviewer.spans("The fabric of Dr. Cotton vs. ")
+    assert not reviewer.spans("The fabric of the kurta is Cotton. ")
