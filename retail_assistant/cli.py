@@ -14,6 +14,7 @@ from retail_assistant import __version__
 from retail_assistant.champion_cli import champion_app
 from retail_assistant.corpus_cli import corpus_app
 from retail_assistant.jobs_cli import jobs_app
+from retail_assistant.journeys_cli import journeys_app
 from retail_assistant.launch.spec import LaunchError, read_artefact_ref
 from retail_assistant.settings import Settings, SettingsError, get_settings
 from retail_assistant.storage import StorageError, write_atomically
@@ -42,6 +43,7 @@ app.add_typer(catalog_app, name="catalog")
 app.add_typer(champion_app, name="champion")
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(jobs_app, name="jobs")
+app.add_typer(journeys_app, name="journeys")
 # Piped into a file, tables need not squeeze into 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 140)
 errors = Console(stderr=True)

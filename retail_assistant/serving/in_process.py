@@ -52,7 +52,6 @@ def open_assistant(
     """
     champion = read_champion(settings)
     ref = read_artefact_ref(settings.storage, "catalog_index")
-    index = CatalogIndex.open(ref.folder / "index")
     served = served_model(champion, settings)
     say(f"loading {champion.job} ({champion.registered_model})")
     versions = Versions(
@@ -69,11 +68,15 @@ def open_assistant(
         max_length=serving.max_context_tokens,
         say=say,
     ) as engine:
-        snapshot = Snapshot(
-            Shop(index, ref.fingerprint),
-            open_guard(index),
-            EngineModel(engine),
-            champion.grounding,
-            versions,
-        )
-        yield Assistant(_Only(snapshot))
+        index = CatalogIndex.open(ref.folder / "index")
+        yield assistant_with(engine, index, champion.grounding, versions)
+
+
+def assistant_with(
+    engine: Engine, index: CatalogIndex, grounding: str, versions: Versions
+) -> Assistant:
+    """The assistant on an engine and an index that are open already."""
+    shop = Shop(index, versions.index)
+    return Assistant(
+        _Only(Snapshot(shop, open_guard(index), EngineModel(engine), grounding, versions))
+    )

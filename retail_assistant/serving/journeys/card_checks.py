@@ -58,7 +58,7 @@ def _unfit(scene: Scene, ids: Sequence[str], wish: str) -> str:
 
 
 def _not_cheapest(scene: Scene, ids: Sequence[str], wish: str) -> str:
-    """Whether a T-shirt is a shirt, people see differently: the cheapest in either sense will do."""
+    """People differ on whether a T-shirt is a shirt: the cheapest in either sense will do."""
     stock = scene.stock
     least = [
         min((price for key in found if (price := stock.price(key))), default=None)

@@ -20,7 +20,7 @@ from retail_assistant.serving.journeys.stock import Stock, Wish, plural, wish_of
 
 MOST_TRIES = 20_000
 _UNASKED = frozenset({"brand", "style code"})
-_COLOURS_NOBODY_HAS = ("ultraviolet", "chartreuse", "vermilion", "heliotrope")
+_COLOURS = ("magenta", "lilac", "crimson", "khaki", "bronze", "copper", "fuchsia", "chartreuse")
 
 
 @dataclass(frozen=True)
@@ -176,11 +176,13 @@ def _asked(stock: Stock, rule: ProductRule, product_id: str, cast_: Cast) -> str
         return _lacking(stock, rule, product_id)
     if not rule.attribute:
         return ""
-    own = [key for key, _ in rendered_attributes(record) if normalise(key) not in _UNASKED]
-    wanted = own if "any" in rule.attribute else rule.attribute
-    for attribute in wanted:
+    own = {normalise(key): key for key, _ in rendered_attributes(record)}
+    wanted = [normalise(one) for one in rule.attribute if one != "any"]
+    if "any" in rule.attribute:
+        wanted += [key for key in own if key not in _UNASKED]
+    for attribute in (own[key] for key in wanted if key in own):
         values = stock.values(product_id, attribute)
-        if len(values) != 1 or not normalise(values[0]) or attribute not in own and "any" in wanted:
+        if len(values) != 1 or not normalise(values[0]):
             continue
         if any(f" {word} " in name for word in normalise(values[0]).split()):
             continue  # the answer would stand in the question
@@ -190,9 +192,7 @@ def _asked(stock: Stock, rule: ProductRule, product_id: str, cast_: Cast) -> str
     return None
 
 
-def _differs(
-    stock: Stock, product_id: str, attribute: str, rule: ProductRule, cast_: Cast
-) -> bool:
+def _differs(stock: Stock, product_id: str, attribute: str, rule: ProductRule, cast_: Cast) -> bool:
     """Whether another value stands for the attribute that the other role is asked for."""
     role = rule.other_value_than or ""
     if normalise(attribute) != normalise(cast_.attributes[role]):
@@ -290,7 +290,7 @@ def _beyond(stock: Stock, wish: Wish, rule: WishRule) -> Wish | None:
     if rule.beyond == "colour":
         taken = {normalise(one) for key in stock.records for one in stock.colours(key)}
         words = {word for value in taken for word in value.split()}
-        free = [one for one in _COLOURS_NOBODY_HAS if one not in words]
+        free = [one for one in _COLOURS if one not in words]
         return replace(wish, colour=free[0]) if free else None
     if rule.beyond == "audience" and wish.nouns:
         everybody = {one for key in stock.records for one in stock.audience(key)}

@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import NamedTuple
 
 from retail_assistant.corpus.reading.answers import AnswerReading, Question, read_answer
-from retail_assistant.corpus.reading.names import NamedText, read_names
+from retail_assistant.corpus.reading.names import NamedText
 from retail_assistant.corpus.reading.text import is_negated, normalise
-from retail_assistant.corpus.rendering import SYSTEM_PROMPT
+from retail_assistant.corpus.rendering import MAX_NAME_CHARACTERS, SYSTEM_PROMPT, plain_text
 from retail_assistant.serving.journeys.amounts import stray_amounts
 from retail_assistant.serving.journeys.casting import Cast
 from retail_assistant.serving.journeys.runner import Spoken
@@ -75,13 +75,6 @@ class Scene:
         """What the answer names."""
         return self.reading.named
 
-    @cached_property
-    def asked_names(self) -> frozenset[str]:
-        """Catalog products that the shopper named, in this turn or before."""
-        said = " ".join(one.shopper for one in (*self.earlier, self.spoken))
-        read = read_names(said, self.question, self.stock.facts)
-        return frozenset(key for one in read.products for key in one.product_ids)
-
     def product(self, reference: str) -> str:
         """The id that a role or `shown.2` stands for.
 
@@ -93,15 +86,19 @@ class Scene:
         number = int(reference.partition(".")[2])
         for one in reversed(self.earlier):
             shown = one.result.products if one.result else []
-            if shown:
-                if len(shown) < number:
-                    break
+            if len(shown) >= number:
                 return shown[number - 1].product_id
         raise NothingShown(f"{reference}: no earlier turn showed so many products")
 
     def wish(self, name: str) -> Wish:
         """A wish of the journey."""
         return self.cast.wishes[name]
+
+    def spoken_of(self) -> frozenset[str]:
+        """Ids of the products that this or an earlier turn cited or showed."""
+        results = [one.result for one in (*self.earlier, self.spoken) if one.result]
+        cited = {key for one in results for key in one.citations}
+        return frozenset(cited | {card.product_id for one in results for card in one.products})
 
     def shown_before(self) -> frozenset[str]:
         """Ids of all products that earlier turns showed."""
@@ -133,7 +130,8 @@ def _not_records(scene: Scene) -> str:
         f"{card.name} ({card.product_id})"
         for card in scene.cards
         if card.product_id not in known
-        or normalise(known[card.product_id]["name"]) != normalise(card.name)
+        or normalise(plain_text(known[card.product_id]["name"], MAX_NAME_CHARACTERS))
+        != normalise(card.name)
     ]
     return _told("not in the index under this name", wrong)
 
@@ -163,10 +161,9 @@ def _invented(scene: Scene) -> str:
 
 
 def _stray(scene: Scene) -> str:
-    records = {*scene.result.citations, *(card.product_id for card in scene.cards)}
     found = [
         price
-        for key in sorted(records & scene.stock.records.keys())
+        for key in sorted(scene.spoken_of() & scene.stock.records.keys())
         for price in (
             scene.stock.price(key),
             scene.stock.records[key]["retail_price"],
@@ -180,7 +177,7 @@ def _stray(scene: Scene) -> str:
         for one in (wish.max_price, wish.min_price)
         if one is not None
     ]
-    return _told("no cited record has this price", stray_amounts(scene.named, found, limits))
+    return _told("no record spoken of has this price", stray_amounts(scene.named, found, limits))
 
 
 def _prompt_shown(scene: Scene) -> str:

@@ -137,10 +137,10 @@ def _share(of: str, name: str, passed: pl.Series) -> dict[str, Any]:
 
 def failures(checks: pl.DataFrame) -> pl.DataFrame:
     """Every failed check with what was said and shown."""
+    told = ("turn", "check", "wrong", "shopper", "answer", "shown", "intent", "declined")
     return checks.filter(~pl.col("passed")).select(
-        "journey", "kind", "turn", "check", "wrong", "shopper", "answer", "shown", "intent",
-        "declined", "written_by",
-    )  # fmt: skip
+        "journey", "kind", "hostile", *told, "written_by"
+    )
 
 
 def latencies(checks: pl.DataFrame) -> dict[str, float]:

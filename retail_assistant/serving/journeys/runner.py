@@ -95,7 +95,7 @@ async def _turn(messages: Sequence[Message], answering: Answering, max_tokens: i
                 (pieces if isinstance(piece, str) else results).append(piece)
     except ModelAwayError:
         raise
-    except Exception as problem:  # noqa: BLE001 (whatever it is, it is the assistant's fault)
+    except Exception as problem:
         error = f"{type(problem).__name__}: {problem}"[:300]
     took = time.monotonic() - began
     if not error and len(results) != 1:

@@ -122,7 +122,7 @@ class CardsRule(_Frozen):
 class Expectation(_Frozen):
     """What has to be true of a turn.
 
-    Products are roles, or `shown.2`: the second one that the last turn with products showed.
+    Products are roles, or `shown.2`: the second one of the last turn that showed so many.
     """
 
     intent: Intents = []

@@ -154,16 +154,18 @@ def _compared(scene: Scene, ids: Sequence[str]) -> Check:
     question = Question(scene.spoken.shopper, "attribute", asked_attribute=attribute)
     table = facts.values_of(attribute)
     words = [
-        "\u25a1" if i in scene.named.masked else word for i, word in enumerate(scene.named.text.words)
+        "\u25a1" if i in scene.named.masked else word
+        for i, word in enumerate(scene.named.text.words)
     ]
     stated = frozenset[str]().union(
         *(table.meanings[span.phrase].atoms for span in table.find(words)),
         *(one.atoms for one in read_answer(scene.spoken.answer, question, facts).values),
     )
     missing = [_called(scene, key) for key in ids if not gold[key] <= stated]
-    return Check("values_compared", f"not the {attribute} of {', '.join(missing)}" if missing else "")
+    return Check(
+        "values_compared", f"not the {attribute} of {', '.join(missing)}" if missing else ""
+    )
 
 
 def _called(scene: Scene, product_id: str) -> str:
     return normalise(scene.stock.records[product_id]["name"])
-

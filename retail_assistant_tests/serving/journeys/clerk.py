@@ -151,7 +151,10 @@ def cards(scene: Scene) -> list[ProductCard]:
     if rule.fit is not None:
         ids = stock.fitting(scene.wish(rule.fit))
     facts = stock.facts.products
-    for asked, fits in ((rule.alternatives_to, is_alternative), (rule.complements_to, is_complement)):
+    for asked, fits in (
+        (rule.alternatives_to, is_alternative),
+        (rule.complements_to, is_complement),
+    ):
         if asked is not None:
             own = facts[scene.product(asked)]
             ids = [one for one in ids if one != own.product_id and fits(own, facts[one])]

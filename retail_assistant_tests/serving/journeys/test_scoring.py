@@ -119,7 +119,11 @@ def agrees_to_five(scene: Scene, said: Said) -> Said:
 
 def always_declines(_scene: Scene, _said: Said) -> Said:
     result = TurnResult(
-        answer_id="1", intent="question", written_by="catalog", declined="unknown", versions=VERSIONS
+        answer_id="1",
+        intent="question",
+        written_by="catalog",
+        declined="unknown",
+        versions=VERSIONS,
     )
     return Said("Our catalog does not say.", result)
 
