@@ -11,11 +11,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from retail_assistant import __version__
+from retail_assistant.batch_cli import batch
 from retail_assistant.champion_cli import champion_app
 from retail_assistant.corpus_cli import corpus_app
+from retail_assistant.feedback_cli import feedback_app
 from retail_assistant.jobs_cli import jobs_app
 from retail_assistant.journeys_cli import journeys_app
+from retail_assistant.keys_cli import keys_app
 from retail_assistant.launch.spec import LaunchError, read_artefact_ref
+from retail_assistant.serve_cli import serve
 from retail_assistant.settings import Settings, SettingsError, get_settings
 from retail_assistant.storage import StorageError, write_atomically
 from retail_assistant.training.jobs import CLASSIFIED_TASK
@@ -42,8 +46,12 @@ catalog_app = typer.Typer(no_args_is_help=True, help="Catalog files.")
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(champion_app, name="champion")
 app.add_typer(corpus_app, name="corpus")
+app.add_typer(feedback_app, name="feedback")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(journeys_app, name="journeys")
+app.add_typer(keys_app, name="keys")
+app.command()(batch)
+app.command()(serve)
 # Piped into a file, tables need not squeeze into 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 140)
 errors = Console(stderr=True)
@@ -163,8 +171,9 @@ def chat(
 ) -> None:
     """Talk with the champion: every question is looked up in the catalog and answered from it."""
     from retail_assistant.serving.chat import converse
+    from retail_assistant.serving.options import get_serving_settings
 
-    raise typer.Exit(converse(get_settings(), question, console))
+    raise typer.Exit(converse(get_settings(), get_serving_settings(), question, console))
 
 
 @app.command()

@@ -14,7 +14,13 @@ def vllm_options(model: Path, max_length: int, *, on_gpu: bool) -> dict[str, Any
     vLLM reads more from the environment, which is set where nobody has set it. `max_length` is
     that of prompt plus answer, in tokens.
     """
-    _prepare_environment(on_gpu=on_gpu)
+    for name, value in vllm_environment(on_gpu=on_gpu).items():
+        os.environ.setdefault(name, value)
+    return engine_arguments(model, max_length, on_gpu=on_gpu)
+
+
+def engine_arguments(model: Path, max_length: int, *, on_gpu: bool) -> dict[str, Any]:
+    """The engine's arguments; the environment that goes with them is `vllm_environment`."""
     options: dict[str, Any] = {
         "model": str(model),
         "dtype": "bfloat16" if on_gpu else "float32",
@@ -30,14 +36,17 @@ def vllm_options(model: Path, max_length: int, *, on_gpu: bool) -> dict[str, Any
     return options
 
 
-def _prepare_environment(*, on_gpu: bool) -> None:
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    if not on_gpu:
-        cpus = sorted(os.sched_getaffinity(0))
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(CPU_CACHE_GIB))
+def vllm_environment(*, on_gpu: bool) -> dict[str, str]:
+    """What vLLM reads from the environment, where nobody has set it."""
+    wanted = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+    if on_gpu:
+        return wanted
+    cpus = sorted(os.sched_getaffinity(0))
+    return wanted | {
+        "VLLM_CPU_KVCACHE_SPACE": str(CPU_CACHE_GIB),
         # Without binding its threads vLLM reaches half the speed.
-        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", f"{cpus[0]}-{cpus[-1]}")
-        os.environ.setdefault("OMP_NUM_THREADS", str(len(cpus)))
+        "VLLM_CPU_OMP_THREADS_BIND": f"{cpus[0]}-{cpus[-1]}",
+        "OMP_NUM_THREADS": str(len(cpus)),
         # One process: its start costs as much as answering a hundred questions.
-        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    }

@@ -31,7 +31,7 @@ print(json.dumps({
     "modules": sorted(name for name in sys.modules if "." not in name),
 }))
 """
-GROUPS = {"catalog", "corpus", "adapters", "evaluation"}
+GROUPS = {"catalog", "corpus", "adapters", "evaluation", "serving"}
 JOBS = {
     "observe_catalog",
     "accept_catalog",
@@ -47,6 +47,8 @@ JOBS = {
     "compare_and_promote",
     "evaluate_champion",
     "decide_champion",
+    "collect_feedback",
+    "answer_questions",
 }
 
 
@@ -143,6 +145,9 @@ def test_the_champion_descends_from_the_catalog_and_the_base_model(
         "classifications",
         "classification_report",
         "label_quality",
+        "shopper_feedback",
+        "feedback_candidates",
+        "answered_questions",
     }
     assert found == set(specs) - beside
 

@@ -34,6 +34,7 @@ from retail_assistant.catalog.suggestions import (
 )
 
 if TYPE_CHECKING:
+    import polars as pl
     from lancedb.expr import Expr
     from lancedb.table import Table
 
@@ -110,6 +111,29 @@ class CatalogIndex:
         found = self._table.search().select(["product_id"]).limit(len(self))
         ids: list[str] = found.to_arrow().column("product_id").to_pylist()
         return ids
+
+    def columns(self, names: Sequence[str]) -> pl.DataFrame:
+        """Some columns of all products, PRODUCTS' or the index's own (kind, audience, price, …)."""
+        found: pl.DataFrame = self._table.search().select(list(names)).limit(len(self)).to_polars()
+        return found
+
+    def mentioned(self, text: str) -> list[list[str]]:
+        """Ids of the products that a text mentions: a group a mention, without the embedding model.
+
+        Item codes and ids first, then names in the order they stand; a name that several products
+        share has all of them in its group, unless a code says which one is meant.
+        """
+        cut = text[:_QUERY_CHARACTERS]
+        coded = [ids for ids, _ in self._names.coded(cut)]
+        known = {product_id for ids in coded for product_id in ids}
+        named = [ids for ids, _ in self._names.named(normalise(cut)) if not known & set(ids)]
+        groups = [sorted(ids) for ids in (*coded, *named)]
+        return [list(ids) for ids in dict.fromkeys(map(tuple, groups))]
+
+    def nearly_mentioned(self, text: str) -> list[str]:
+        """Ids of the products whose name a text comes to with a few typos; [] where none."""
+        key = normalise(text[:_QUERY_CHARACTERS])
+        return [product_id for ids, _ in self._names.misspelt(key) for product_id in sorted(ids)]
 
     def product(self, product_id: str) -> dict[str, Any] | None:
         """The PRODUCTS row of an id, or None where the index has no such product."""

@@ -21,10 +21,10 @@ PromptStyle = Literal[ConversationStyle, "plain"]
 
 Item = TypeVar("Item")
 
-_BATCH = 1024
 # Llama 3.2's template writes today's date if it is told none: other days, other prompts. This is
 # the date that Llama 3.1's writes.
-_DATE = "26 Jul 2024"
+TEMPLATE_ARGUMENTS = {"date_string": "26 Jul 2024"}
+_BATCH = 1024
 _PROBE = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
 _ALPACA_INPUT = {"user": "Input", "assistant": "Response"}
 _HEADING = re.compile(r"^[ \t]*#{3,}[ \t]*", re.MULTILINE)
@@ -58,6 +58,10 @@ class Encoder:
         self._start = self._first_of_text() if style != "chat" else []
         self._ending = tokenizer.eos_token if style != "chat" else ""
         self.end_of_turn = self._find_end_of_turn()
+
+    def accepted(self, messages: Sequence[Message]) -> list[Message]:
+        """The messages as the model's own template takes them, for servers that apply it."""
+        return list(messages) if self._takes_system else _with_system_in_user(messages)
 
     def prompt_text(self, messages: Sequence[Message]) -> str:
         """The text of a prompt, up to where the answer begins."""
@@ -120,8 +124,7 @@ class Encoder:
         elif self.style == "plain":
             text = "".join(message["content"] for message in messages)
         else:
-            taken = messages if self._takes_system else _with_system_in_user(messages)
-            text = self._by_template(taken, complete=complete)
+            text = self._by_template(self.accepted(messages), complete=complete)
         return text + (self._ending if complete else "")
 
     def _by_template(self, messages: Sequence[Message], *, complete: bool) -> str:
@@ -129,7 +132,7 @@ class Encoder:
             list(messages),
             tokenize=False,
             add_generation_prompt=not complete,
-            date_string=_DATE,
+            **TEMPLATE_ARGUMENTS,
         )
         return str(text)
 

@@ -174,12 +174,12 @@ def _percentiles(
 
 def _scaled_wilson(value: float, trials: int, bounds: tuple[float, float]) -> tuple[float, float]:
     least, width = bounds[0], bounds[1] - bounds[0]
-    low, high = wilson((value - least) / width, trials)
+    low, high = wilson_interval((value - least) / width, trials)
     return least + width * low, least + width * high
 
 
-def wilson(share: float, trials: int) -> tuple[float, float]:
-    """The 95% score interval of a share of independent trials (Wilson 1927)."""
+def wilson_interval(share: float, trials: int) -> tuple[float, float]:
+    """The 95% Wilson score interval (Wilson 1927) of a share seen in independent trials."""
     from statsmodels.stats.proportion import proportion_confint
 
     # An F1 or a count over several facts may round to a hair outside [0, 1].
@@ -197,8 +197,8 @@ def _scaled_newcombe(
 
 
 def _newcombe(first: float, second: float, trials: int) -> tuple[float, float]:
-    low_1, high_1 = wilson(first, trials)
-    low_2, high_2 = wilson(second, trials)
+    low_1, high_1 = wilson_interval(first, trials)
+    low_2, high_2 = wilson_interval(second, trials)
     difference = first - second
     return (
         difference - math.hypot(first - low_1, high_2 - second),

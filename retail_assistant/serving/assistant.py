@@ -10,40 +10,48 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
+from retail_assistant.catalog.index import CatalogIndex
 from retail_assistant.corpus.reading.text import abstaining_clauses, read_text
 from retail_assistant.corpus.rendering import Message, render_prompt
 from retail_assistant.serving.cards import product_card
-from retail_assistant.serving.conversation import Plan, Shop
-from retail_assistant.serving.guard import Guard
+from retail_assistant.serving.conversation import Shop
+from retail_assistant.serving.guard import Guard, open_guard
+from retail_assistant.serving.live import Live
+from retail_assistant.serving.plan import Plan
 from retail_assistant.serving.reviewing import Progress, reviewed
-from retail_assistant.serving.turns import (
-    Declined,
-    TurnResult,
-    Versions,
-    WritingModel,
-)
+from retail_assistant.serving.turns import Declined, TurnResult
 
 NOTHING_LEFT = "Our catalog does not say."
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """One version of everything that an answer is made with."""
+class Catalog:
+    """One version of the catalog: what understands questions by it, and what checks answers."""
 
     shop: Shop
     guard: Guard
-    model: WritingModel
-    grounding: str
-    versions: Versions
+
+
+def open_catalog(folder: Path, version: str) -> Catalog:
+    """The catalog index in a folder, with what is read off it once.
+
+    Raises:
+        CatalogIndexError: the folder holds no index.
+    """
+    index = CatalogIndex.open(folder)
+    shop = Shop(index, version)
+    shop.warm_up()
+    return Catalog(shop, open_guard(index))
 
 
 class Lender(Protocol):
     """Lends what is live now; what is lent stays whole until it is given back."""
 
-    def lease(self) -> AbstractAsyncContextManager[Snapshot]:
-        """A snapshot, for the time of a turn."""
+    def lease(self) -> AbstractAsyncContextManager[Live[Catalog]]:
+        """Model and catalog, for the time of a turn."""
         ...
 
 
@@ -58,7 +66,7 @@ class Assistant:
     ) -> AsyncIterator[str | TurnResult]:
         """As `Answering.turn`."""
         async with self._live.lease() as now:
-            plan = await asyncio.to_thread(now.shop.plan, messages)
+            plan = await asyncio.to_thread(now.shop.shop.plan, messages)
             progress = Progress()
             if plan.text is not None:
                 yield plan.text
@@ -70,26 +78,27 @@ class Assistant:
 
 
 async def _written(
-    now: Snapshot, plan: Plan, max_tokens: int, progress: Progress
+    now: Live[Catalog], plan: Plan, max_tokens: int, progress: Progress
 ) -> AsyncIterator[str]:
     """The model's answer, reviewed."""
-    shown = plan.records if now.grounding == "retrieved" else []
-    prompt = render_prompt(plan.question, shown, named=plan.named)
-    reviewer = now.guard.over(plan.question, plan.records if plan.named else [])
+    grounded = now.champion is None or now.champion.grounding == "retrieved"
+    prompt = render_prompt(plan.question, plan.records if grounded else [], named=plan.named)
+    reviewer = now.shop.guard.over(plan.question, plan.records if plan.named else [])
     async with (
         aclosing(now.model.stream(prompt, max_tokens)) as written,  # type: ignore[type-var]
         aclosing(reviewed(written, reviewer, progress)) as pieces,
     ):
         async for piece in pieces:
-            yield piece
+            if piece:
+                yield piece
     if not progress.said.strip():
         progress.said = NOTHING_LEFT
         yield NOTHING_LEFT
 
 
-def _result(now: Snapshot, plan: Plan, progress: Progress) -> TurnResult:
+def _result(now: Live[Catalog], plan: Plan, progress: Progress) -> TurnResult:
     by_model = plan.text is None
-    cited = plan.records if plan.named else plan.products
+    cited = plan.records if by_model and plan.named else plan.products
     return TurnResult(
         answer_id=secrets.token_hex(8),
         intent=plan.intent,

@@ -49,6 +49,11 @@ _MONEY = re.compile(
     r"|(\d[\d,]*(?:\.\d+)?)\s*(?:rupees|inr\b|rs\b)",
     re.I,
 )
+# "The warranty of … is", "its origin is": what is spoken of.
+_SUBJECT = re.compile(
+    r"\b(?:the|its|their) ((?:[a-z][a-z-]* ){0,3}[a-z][a-z-]*) (?:of|is|are|was)\b", re.I
+)
+_NO_ATTRIBUTES = frozenset({"price", "cost", "name", "product", "item", "record", "catalog"})
 _CONTEXT = 6
 _SHOWN = 200
 _WORD = re.compile(r"[^\W_]+")
@@ -104,10 +109,15 @@ class Reviewer:
         self._subject = next(iter(self._records), None)
 
     @cached_property
+    def _record_words(self) -> frozenset[str]:
+        shown = " ".join(map(render_record, self._records.values()))
+        return frozenset(_WORD.findall(shown.casefold()))
+
+    @cached_property
     def safe_words(self) -> frozenset[str]:
         """Words that may be said before their sentence is known: the records' and small ones."""
-        shown = " ".join([self._question, *map(render_record, self._records.values())])
-        return frozenset(_WORD.findall(shown.casefold())) | stop_words() | {"catalog"}
+        asked = _WORD.findall(self._question.casefold())
+        return self._record_words | frozenset(asked) | stop_words() | {"catalog"}
 
     def is_safe(self, words: str) -> bool:
         """Whether a piece of text holds only such words."""
@@ -208,9 +218,20 @@ class Reviewer:
             )
             if (found := self._wrong_value(sentence, facts, attribute)) is not None
         ]
+        if not wrong and (unheard := self._unheard_of(sentence)) is not None:
+            return _withheld(unheard, sentence.strip())
         if not wrong:
             return Review(sentence)
         return Review(_mended(sentence, wrong, record), tuple(wrong))
+
+    def _unheard_of(self, sentence: str) -> str | None:
+        """What a sentence tells that no product of the catalog has, such as a warranty."""
+        for match in _SUBJECT.finditer(sentence):
+            words = normalise(match[1]).split()
+            known = self._guard._attributes.find(words) or _NO_ATTRIBUTES.intersection(words)
+            if not known and not self._record_words.issuperset(match[1].casefold().split()):
+                return match[1].casefold()
+        return None
 
     def _wrong_value(self, sentence: str, facts: ProductFacts, attribute: str) -> Correction | None:
         """What the sentence says of an attribute and the record contradicts or does not have."""

@@ -3,14 +3,12 @@
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
-from retail_assistant.catalog.index import CatalogIndex
 from retail_assistant.corpus.rendering import PROMPT_VERSION, Message
 from retail_assistant.evaluation.engine import Engine, open_engine
-from retail_assistant.evaluation.registry import read_champion
+from retail_assistant.evaluation.registry import Champion, read_champion
 from retail_assistant.launch.spec import read_artefact_ref
-from retail_assistant.serving.assistant import Assistant, Snapshot
-from retail_assistant.serving.conversation import Shop
-from retail_assistant.serving.guard import open_guard
+from retail_assistant.serving.assistant import Assistant, Catalog, open_catalog
+from retail_assistant.serving.live import Live
 from retail_assistant.serving.options import ServingSettings
 from retail_assistant.serving.served import served_model
 from retail_assistant.serving.turns import Versions, Written
@@ -33,12 +31,12 @@ class EngineModel:
 class _Only:
     """A `Lender` of what never changes."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
+    def __init__(self, live: Live[Catalog]) -> None:
+        self._live = live
 
     @asynccontextmanager
-    async def lease(self) -> AsyncIterator[Snapshot]:
-        yield self._snapshot
+    async def lease(self) -> AsyncIterator[Live[Catalog]]:
+        yield self._live
 
 
 @contextmanager
@@ -52,6 +50,7 @@ def open_assistant(
     """
     champion = read_champion(settings)
     ref = read_artefact_ref(settings.storage, "catalog_index")
+    catalog = open_catalog(ref.folder / "index", ref.fingerprint)
     served = served_model(champion, settings)
     say(f"loading {champion.job} ({champion.registered_model})")
     versions = Versions(
@@ -68,15 +67,11 @@ def open_assistant(
         max_length=serving.max_context_tokens,
         say=say,
     ) as engine:
-        index = CatalogIndex.open(ref.folder / "index")
-        yield assistant_with(engine, index, champion.grounding, versions)
+        yield assistant_with(engine, catalog, champion, versions)
 
 
 def assistant_with(
-    engine: Engine, index: CatalogIndex, grounding: str, versions: Versions
+    engine: Engine, catalog: Catalog, champion: Champion, versions: Versions
 ) -> Assistant:
-    """The assistant on an engine and an index that are open already."""
-    shop = Shop(index, versions.index)
-    return Assistant(
-        _Only(Snapshot(shop, open_guard(index), EngineModel(engine), grounding, versions))
-    )
+    """The assistant on an engine and a catalog that are open already."""
+    return Assistant(_Only(Live(EngineModel(engine), catalog, versions, champion)))

@@ -1,7 +1,7 @@
 """Settings of the server, prefix RETAIL_SERVING_; secrets come from the environment only."""
 
 from functools import cache
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -58,9 +58,22 @@ class ServingSettings(BaseSettings):
         " keys were made, or the address is not the loopback one.",
     )
     page: bool = Field(default=True, description="Whether the chat page for shoppers is served.")
+    shop_name: str = Field(
+        default="Our shop", min_length=1, description="The shop's name on the chat page."
+    )
     allowed_origins: Annotated[list[str], NoDecode] = Field(
         default=[],
         description="Origins of other sites whose pages may call the API (CORS), with commas.",
+    )
+    allowed_hosts: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="Names that requests may call this server by, with commas, or *; default: on"
+        " the loopback address only this machine's own names, elsewhere any.",
+    )
+    trusted_proxies: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="Addresses of proxies in front, with commas: what they say of a client's"
+        " address (X-Forwarded-For) is believed.",
     )
     requests_per_minute: int = Field(
         default=120, ge=1, description="Of each key (or address, where there are no keys)."
@@ -68,6 +81,9 @@ class ServingSettings(BaseSettings):
     max_running: int = Field(default=32, ge=1, description="Turns answered at a time.")
     max_waiting: int = Field(default=64, ge=0, description="Turns that may wait; more get 429.")
     max_request_bytes: int = Field(default=64_000, ge=1_000, description="Of a request's body.")
+    body_seconds: float = Field(
+        default=10.0, gt=0, description="Longest time for a request's body to come in."
+    )
     max_messages: int = Field(default=40, ge=1, description="Of a conversation.")
     max_answer_tokens: int = Field(default=160, ge=1, description="That the model may write.")
     max_context_tokens: int = Field(
@@ -93,7 +109,7 @@ class ServingSettings(BaseSettings):
     def _words(cls, value: object) -> object:
         return value.split() if isinstance(value, str) else value
 
-    @field_validator("allowed_origins", mode="before")
+    @field_validator("allowed_hosts", "allowed_origins", "trusted_proxies", mode="before")
     @classmethod
     def _between_commas(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -127,13 +143,18 @@ class ServingSettings(BaseSettings):
 
 @cache
 def get_serving_settings() -> ServingSettings:
-    """The server's settings of this process.
+    """The server's settings of this process; raises as `serving_settings` does."""
+    return serving_settings()
+
+
+def serving_settings(**given: Any) -> ServingSettings:
+    """The settings of the environment; what is given wins.
 
     Raises:
         SettingsError: names the variable, its value and what is allowed.
     """
     try:
-        return ServingSettings()
+        return ServingSettings(**given)
     except ValidationError as error:
         lines = [
             f"RETAIL_SERVING_{str(item['loc'][0]).upper()}={item['input']}: {item['msg']}"

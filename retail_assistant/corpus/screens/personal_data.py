@@ -7,9 +7,9 @@ a capitalised word that is neither the catalog's nor an everyday word. Nothing i
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from retail_assistant.corpus.reading.text import normalise
 from retail_assistant.corpus.screens.language import is_english
@@ -34,15 +34,40 @@ _SENTENCE_END = re.compile(r"(?:^|[.!?:;\n\u2022*-])[\s\"'\u201c(]*$")
 
 def personal_data_in(text: str, kinds: Collection[str]) -> list[str]:
     """The kinds of personal data that stand in the text as patterns, sorted; PERSON is not one."""
+    return sorted({found.kind for found in _patterns_in(text, kinds)})
+
+
+def mask_personal_data(text: str, kinds: Collection[str], known: Collection[str] = ()) -> str:
+    """The text with its kind in brackets for each piece of personal data, such as "(PERSON)".
+
+    `known` as in `persons_in`. Where findings overlap, all that any of them covers is masked.
+    """
+    found = [*_patterns_in(text, kinds)]
+    if PERSON in kinds:
+        found += _persons(text, known)
+    masked, end = [], 0
+    for one in sorted(found, key=lambda each: (each.start, -each.end)):
+        if one.start >= end:
+            masked.append(f"{text[end : one.start]}({one.kind})")
+        end = max(end, one.end)
+    return "".join([*masked, text[end:]])
+
+
+class _Found(NamedTuple):
+    """A piece of personal data: what kind, and where."""
+
+    kind: str
+    start: int
+    end: int
+
+
+def _patterns_in(text: str, kinds: Collection[str]) -> Iterator[_Found]:
     if not _SUSPICIOUS.search(_DECIMAL.sub(" ", text)):
-        return []
-    found = {
-        result.entity_type
-        for recognizer in _recognizers(frozenset(kinds))
-        for result in recognizer.analyze(text, recognizer.supported_entities, None) or ()
-        if result.score >= _LEAST_SCORE
-    }
-    return sorted(found)
+        return
+    for recognizer in _recognizers(frozenset(kinds)):
+        for result in recognizer.analyze(text, recognizer.supported_entities, None) or ():
+            if result.score >= _LEAST_SCORE:
+                yield _Found(result.entity_type, result.start, result.end)
 
 
 @cache
@@ -84,11 +109,18 @@ def persons_in(text: str, known: Collection[str]) -> list[str]:
     The model reads nothing where no word looks like a name, so texts made of a catalog's own words
     cost nothing. One word alone is no full name: the model takes "Georgette" for a woman.
     """
+    return [text[one.start : one.end] for one in _persons(text, known)]
+
+
+def _persons(text: str, known: Collection[str]) -> Iterator[_Found]:
     candidates = set(_candidates(text, known))
     if not candidates:
-        return []
-    persons = (entity.text for entity in _entities()(text).ents if entity.label_ == PERSON)
-    return [person for person in persons if _is_full_name(person) and _is_any(candidates, person)]
+        return
+    for entity in _entities()(text).ents:
+        if entity.label_ != PERSON or not _is_full_name(entity.text):
+            continue
+        if _is_any(candidates, entity.text):
+            yield _Found(PERSON, entity.start_char, entity.end_char)
 
 
 def _is_full_name(person: str) -> bool:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from retail_assistant.evaluation.classification.labels import (
     probabilities,
 )
 from retail_assistant.evaluation.engine import Engine
+from retail_assistant.line_files import continued_file
 
 COLUMNS = ("row", "text", "label", "probability")
 SUFFIXES = (".csv", ".jsonl")
@@ -79,10 +81,8 @@ def label_file(
     """
     if output.suffix not in SUFFIXES:
         raise ValueError(f"{output}: allowed: a file ending in {' or '.join(SUFFIXES)}")
-    if output.exists() and not resume:
-        raise ValueError(f"{output} is there already; allowed: --resume, or another file")
-    done = _written(output, texts)
-    with output.open("a", encoding="utf-8", newline="") as stream:
+    written = partial(_written, output, texts)
+    with continued_file(output, written, resume=resume) as (stream, done):
         if not output.stat().st_size and output.suffix == ".csv":
             stream.write(_csv_line(COLUMNS))
         for start in range(done, len(texts), BATCH):
@@ -136,22 +136,14 @@ def _csv_line(values: Sequence[Any]) -> str:
     return line.getvalue()
 
 
-def _written(output: Path, texts: Sequence[NewText]) -> int:
-    """How many rows are there whole; a line that was cut off is taken away."""
-    if not output.exists():
-        return 0
-    content = output.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    # A row is a line: texts have none of their own.
-    lines = whole.decode("utf-8").split("\n")[:-1]
+def _written(output: Path, texts: Sequence[NewText], lines: Sequence[str]) -> int:
+    """How many rows are there; a row is a line, for texts have none of their own."""
     rows = _read_back(lines, output.suffix)
     if len(rows) > len(texts) or any(
         (row, folded(text)) != (one.row, folded(one.text))
         for (row, text), one in zip(rows, texts, strict=False)
     ):
         raise ValueError(f"{output} is of other texts; allowed: another file")
-    with output.open("r+b") as stream:
-        stream.truncate(len(whole))
     return len(rows)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from retail_assistant.evaluation.statistics import wilson
+from retail_assistant.evaluation.statistics import wilson_interval
 from retail_assistant.serving.journeys.runner import Played
 from retail_assistant.serving.journeys.scoring import score
 from retail_assistant.serving.journeys.stock import Stock
@@ -123,7 +123,7 @@ def summarize_journeys(checks: pl.DataFrame) -> pl.DataFrame:
 
 def _share(of: str, name: str, passed: pl.Series) -> dict[str, Any]:
     right, trials = int(passed.sum()), len(passed)
-    low, high = wilson(right / trials, trials)
+    low, high = wilson_interval(right / trials, trials)
     return {
         "of": of,
         "name": name,

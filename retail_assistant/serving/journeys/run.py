@@ -8,11 +8,13 @@ import asyncio
 
 from pydantic import BaseModel, ConfigDict
 
-from retail_assistant.catalog.index import CatalogIndex
 from retail_assistant.corpus.encoding import PromptStyle
 from retail_assistant.corpus.rendering import PROMPT_VERSION
 from retail_assistant.evaluation.engine import open_engine
+from retail_assistant.evaluation.registry import Champion
+from retail_assistant.launch.spec import ArtefactRef
 from retail_assistant.launch.workload import Workload, workload
+from retail_assistant.serving.assistant import open_catalog
 from retail_assistant.serving.in_process import assistant_with
 from retail_assistant.serving.journeys.report import (
     check_rows,
@@ -53,7 +55,7 @@ def _run(work: Workload) -> None:
     if config.only:
         suite = suite.only(config.only)
     paths, inputs = work.spec.paths, work.spec.inputs
-    index = CatalogIndex.open(paths["catalog_index"])
+    catalog = open_catalog(paths["catalog_index"], inputs["catalog_index"])
     versions = Versions(
         job=config.job,
         adapter=inputs["adapter"],
@@ -61,7 +63,16 @@ def _run(work: Workload) -> None:
         index=inputs["catalog_index"],
         prompt=config.prompt,
     )
-    stock = Stock.of(index)
+    champion = Champion(
+        job=config.job,
+        grounding=config.grounding,
+        adapter=ArtefactRef(folder=paths["adapter"].parent, fingerprint=inputs["adapter"]),
+        base_model=inputs["base_model"],
+        registered_model="",
+        why="",
+        event=config.event,
+    )
+    stock = Stock.of(catalog.shop.index)
     with open_engine(
         paths["base_model"],
         paths["adapter"],
@@ -69,7 +80,7 @@ def _run(work: Workload) -> None:
         max_length=config.max_context_tokens,
         say=work.say,
     ) as engine:
-        assistant = assistant_with(engine, index, config.grounding, versions)
+        assistant = assistant_with(engine, catalog, champion, versions)
         played = asyncio.run(
             play_all(
                 suite,

@@ -1,0 +1,64 @@
+"""`retail-assistant serve`: the assistant as a server."""
+
+import asyncio
+import logging
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from retail_assistant.settings import get_settings
+
+errors = Console(stderr=True)
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port; 0: any free one.")] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(help="What writes: vllm, transformers, command, url or nim."),
+    ] = None,
+    command: Annotated[
+        str | None,
+        typer.Option(help="For command, with {model}, {name}, {host}, {port} filled in."),
+    ] = None,
+    model_url: Annotated[
+        str | None, typer.Option(help="For url and nim: the endpoint, up to and without /v1.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="For vllm: auto, adapter (beside the base) or merged.")
+    ] = None,
+) -> None:
+    """Serve the champion: an OpenAI-compatible API and a chat page, until Ctrl-C.
+
+    Every other setting of the server is an environment variable, RETAIL_SERVING_…:
+    `retail-assistant settings` prints them.
+    """
+    from retail_assistant.serving import server
+    from retail_assistant.serving.options import serving_settings
+
+    given: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "variant": variant,
+        "command": command,
+        "model_url": model_url,
+        "weights": weights,
+    }
+    serving = serving_settings(**{name: one for name, one in given.items() if one is not None})
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    for quiet in (
+        "httpx",
+        "httpx2",
+        "openai",
+        "presidio-analyzer",
+        "bitsandbytes",
+        "sentence_transformers",
+    ):
+        logging.getLogger(quiet).setLevel(logging.WARNING)
+    asyncio.run(server.serve(get_settings(), serving, _say))
+
+
+def _say(text: str) -> None:
+    errors.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -1,0 +1,144 @@
+"""The assistant as a server: what is live, behind the API, with the chat page."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+
+import uvicorn
+from fastapi import APIRouter, FastAPI
+
+from retail_assistant.serving.api.admission import admitted
+from retail_assistant.serving.api.application import create_app
+from retail_assistant.serving.api.keys import ApiKeys
+from retail_assistant.serving.api.routes import ServedModel
+from retail_assistant.serving.api.server import uvicorn_server
+from retail_assistant.serving.assistant import Assistant, Catalog, open_catalog
+from retail_assistant.serving.feedback import FeedbackStore
+from retail_assistant.serving.live import LiveAssistant
+from retail_assistant.serving.options import ServingSettings, get_serving_settings
+from retail_assistant.serving.page.pictures import pictures_of
+from retail_assistant.serving.page.router import page_router
+from retail_assistant.serving.turns import Answering
+from retail_assistant.settings import Settings, get_settings
+
+OWN_MODEL = "retail-assistant-model"
+"""What a model is called that came with its server and is no champion of ours."""
+SECONDS_TO_WRITE = 8.0
+
+log = logging.getLogger(__name__)
+
+
+async def serve(settings: Settings, serving: ServingSettings, say: Callable[[str], None]) -> None:
+    """Serve until the process is told to end.
+
+    Raises:
+        StorageError: there is no catalog index yet, or no champion where one is needed.
+        RuntimeError: the index cannot be opened, or the port cannot be had.
+    """
+    live = LiveAssistant(settings, serving, open_catalog)
+    feedback = FeedbackStore(settings.storage, serving)
+    say("opening the catalog index")
+    async with live.running():
+        feedback.start()
+        server = uvicorn_server(application(live, feedback, settings, serving), serving)
+        telling = asyncio.create_task(_tell(live, server, serving, say))
+        try:
+            await server.serve()
+        finally:
+            telling.cancel()
+            with suppress(asyncio.CancelledError):
+                await telling
+            await asyncio.to_thread(feedback.close)
+    if not server.started:
+        raise RuntimeError(f"{serving.host}:{serving.port} cannot be listened on")
+
+
+def application(
+    live: LiveAssistant[Catalog],
+    feedback: FeedbackStore,
+    settings: Settings,
+    serving: ServingSettings,
+) -> FastAPI:
+    """The API and the page over what is live."""
+    assistant = Assistant(live)
+    begun = datetime.now(UTC)
+
+    async def why_not_ready() -> str | None:
+        await live.check(SECONDS_TO_WRITE)
+        return None
+
+    def identity() -> ServedModel | None:
+        status = live.status()
+        if not status.ready:
+            return None
+        versions = status.versions
+        name = f"{versions.job}-{versions.adapter}" if versions.job else OWN_MODEL
+        return ServedModel(name, begun)
+
+    return create_app(
+        assistant,
+        serving,
+        keys=ApiKeys(settings.storage),
+        readiness=why_not_ready,
+        identity=identity,
+        routers=[_page(assistant, live, feedback, settings, serving)] if serving.page else [],
+    )
+
+
+def _page(
+    assistant: Assistant,
+    live: LiveAssistant[Catalog],
+    feedback: FeedbackStore,
+    settings: Settings,
+    serving: ServingSettings,
+) -> APIRouter:
+    return page_router(
+        assistant,
+        serving,
+        pictures=pictures_of(settings),
+        admitted=admitted,
+        limited=admitted,
+        on_feedback=feedback.record_verdict if serving.feedback else None,
+        on_turn=feedback.record_turn if serving.feedback else None,
+        examples=lambda: live.now().shop.shop.opening_suggestions(),
+    )
+
+
+async def _tell(
+    live: LiveAssistant[Catalog],
+    server: uvicorn.Server,
+    serving: ServingSettings,
+    say: Callable[[str], None],
+) -> None:
+    """Say where it is, and when it can answer."""
+    while not server.started:
+        await asyncio.sleep(0.1)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    url = f"http://{f'[{serving.host}]' if ':' in serving.host else serving.host}:{port}"
+    if serving.page:
+        say(f"the chat page: {url}/")
+    say(f"the API:       {url}/v1 (described at {url}/openapi.json)")
+    say(f"starting the model ({serving.variant}); searches are answered already")
+    try:
+        await live.opened()
+    except Exception as error:
+        say(f"no model yet, it is tried again: {error}")
+        return
+    versions = live.status().versions
+    say(f"ready: {versions.job or serving.variant} writes")
+
+
+@asynccontextmanager
+async def open_answering() -> AsyncIterator[Answering]:
+    """The assistant of this process's settings, once its model writes; ended at the end.
+
+    Raises:
+        StorageError: there is no catalog index yet.
+        ModelServerError: the model does not start.
+    """
+    live = LiveAssistant(get_settings(), get_serving_settings(), open_catalog)
+    async with live.running():
+        await live.opened()
+        yield Assistant(live)
