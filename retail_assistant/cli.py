@@ -16,6 +16,7 @@ from retail_assistant.champion_cli import champion_app
 from retail_assistant.corpus_cli import corpus_app
 from retail_assistant.feedback_cli import feedback_app
 from retail_assistant.jobs_cli import jobs_app
+from retail_assistant.journeys_cli import journeys_app
 from retail_assistant.keys_cli import keys_app
 from retail_assistant.launch.spec import LaunchError, read_artefact_ref
 from retail_assistant.serve_cli import serve
@@ -47,6 +48,7 @@ app.add_typer(champion_app, name="champion")
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(feedback_app, name="feedback")
 app.add_typer(jobs_app, name="jobs")
+app.add_typer(journeys_app, name="journeys")
 app.add_typer(keys_app, name="keys")
 app.command()(batch)
 app.command()(serve)

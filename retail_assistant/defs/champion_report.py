@@ -148,8 +148,9 @@ def _told(found: Drift) -> dict[str, dg.MetadataValue]:
 
 evaluate_champion = dg.define_asset_job(
     "evaluate_champion",
-    dg.AssetSelection.assets("champion_predictions", "champion_report"),
-    description="The champion's own answers to the questions of now, judged; nothing is trained.",
+    dg.AssetSelection.assets("champion_predictions", "champion_report", "champion_journeys"),
+    description="The champion's own answers to the questions of now, judged, and its conversations"
+    " with shoppers; nothing is trained.",
 )
 
 

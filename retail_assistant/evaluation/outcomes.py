@@ -206,19 +206,19 @@ def _is_valid(product: StatedProduct, question: Question, facts: CatalogFacts) -
     asked = facts.products.get(question.product_id or "")
     if asked is None or (question.product_id in product.product_ids and not product.coded):
         return False
-    fits = _is_alternative if question.intent == "alternative" else _is_complement
+    fits = is_alternative if question.intent == "alternative" else is_complement
     candidates = sorted(product.product_ids - {asked.product_id})
     return any(fits(asked, facts.products[candidate]) for candidate in candidates)
 
 
-def _is_alternative(asked: ProductFacts, other: ProductFacts) -> bool:
+def is_alternative(asked: ProductFacts, other: ProductFacts) -> bool:
     """Same category, and same subcategory where both have one."""
     both = asked.subcategory is not None and other.subcategory is not None
     same_category = (asked.department, asked.category) == (other.department, other.category)
     return same_category and (not both or asked.subcategory == other.subcategory)
 
 
-def _is_complement(asked: ProductFacts, other: ProductFacts) -> bool:
+def is_complement(asked: ProductFacts, other: ProductFacts) -> bool:
     """Another subcategory that is worn with the asked one's kind, for the same audience.
 
     The category level of a catalog names the audience ("Men's Clothing"); what the records say of

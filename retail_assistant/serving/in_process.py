@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from retail_assistant.corpus.rendering import PROMPT_VERSION, Message
 from retail_assistant.evaluation.engine import Engine, open_engine
-from retail_assistant.evaluation.registry import read_champion
+from retail_assistant.evaluation.registry import Champion, read_champion
 from retail_assistant.launch.spec import read_artefact_ref
 from retail_assistant.serving.assistant import Assistant, Catalog, open_catalog
 from retail_assistant.serving.live import Live
@@ -67,5 +67,11 @@ def open_assistant(
         max_length=serving.max_context_tokens,
         say=say,
     ) as engine:
-        live = Live(EngineModel(engine), catalog, versions, champion)
-        yield Assistant(_Only(live))
+        yield assistant_with(engine, catalog, champion, versions)
+
+
+def assistant_with(
+    engine: Engine, catalog: Catalog, champion: Champion, versions: Versions
+) -> Assistant:
+    """The assistant on an engine and a catalog that are open already."""
+    return Assistant(_Only(Live(EngineModel(engine), catalog, versions, champion)))

@@ -51,8 +51,18 @@ def create_app(
 ) -> FastAPI:
     """The server's application.
 
-    `app.state` has `turns` (Turns) and `admission` (Admission) for `routers`, which are the chat
-    page's: their routes take `AdmittedCaller` and open their turns by `app.state.turns`.
+    Args:
+        answering: answers turns.
+        settings: limits, hosts, origins and the like.
+        keys: the keys that open.
+        readiness: makes the model write a token; what it says is shown to strangers.
+        identity: who answers now.
+        routers: more routes; they come after the API's, and need no key.
+        lifespan: what runs beside the server, such as the watch for a new champion.
+
+    `app.state` has `turns` (Turns), `admission` (Admission) and `metrics` (Metrics). Routes of the
+    chat page take `AdmittedCaller` and open their turns by `app.state.turns`, so that they share
+    limits, queue and counts with the API.
     """
     app = FastAPI(
         title="Retail assistant",
@@ -64,7 +74,7 @@ def create_app(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    metrics = Metrics()
+    metrics = app.state.metrics = Metrics()
     app.state.admission = Admission(settings, keys)
     turns = app.state.turns = Turns(answering, settings, metrics)
     check = ReadyCheck(readiness, log_text=settings.log_text)

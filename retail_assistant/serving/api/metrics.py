@@ -64,12 +64,9 @@ class Metrics:
             registry=registry,
         )
 
-    def watch_queue(self, waiting: Callable[[], float], running: Callable[[], float]) -> None:
-        """Read the queue's length and the running turns whenever they are asked for."""
-        queued = Gauge("retail_turns_waiting", "Turns that wait now.", registry=self.registry)
-        queued.set_function(waiting)
-        answered = Gauge("retail_turns_running", "Turns answered now.", registry=self.registry)
-        answered.set_function(running)
+    def watch(self, name: str, meaning: str, read: Callable[[], float]) -> None:
+        """Read a number whenever Prometheus asks; `name` begins with retail_."""
+        Gauge(name, meaning, registry=self.registry).set_function(read)
 
     def request(self, route: str, method: str, status: int) -> None:
         """Count a request; `route` is a template of ours, `method` a known one."""

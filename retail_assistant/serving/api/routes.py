@@ -29,14 +29,14 @@ from retail_assistant.serving.options import ServingSettings
 
 
 @dataclass(frozen=True)
-class ServedModel:
+class ModelIdentity:
     """The champion as clients see it; a name is never used for two models."""
 
     name: str
     created: datetime
 
 
-Identity = Callable[[], ServedModel | None]
+Identity = Callable[[], ModelIdentity | None]
 """Who answers now; None: nobody yet."""
 
 

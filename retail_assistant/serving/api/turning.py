@@ -28,7 +28,8 @@ class Turns:
     def __init__(self, answering: Answering, settings: ServingSettings, metrics: Metrics) -> None:
         self._answering, self._settings, self._metrics = answering, settings, metrics
         self.queue = TurnQueue(settings.max_running, settings.max_waiting)
-        metrics.watch_queue(lambda: self.queue.waiting, lambda: self.queue.running)
+        metrics.watch("retail_turns_waiting", "Turns that wait.", lambda: self.queue.waiting)
+        metrics.watch("retail_turns_running", "Turns answered.", lambda: self.queue.running)
 
     @asynccontextmanager
     async def open(self, messages: Sequence[Message], max_tokens: int) -> AsyncIterator[Pieces]:

@@ -11,12 +11,12 @@ from typing import Any
 
 import httpx2
 import uvicorn
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 
 from retail_assistant.corpus.rendering import Message
 from retail_assistant.serving.api.application import create_app
 from retail_assistant.serving.api.keys import ApiKeys
-from retail_assistant.serving.api.routes import ServedModel
+from retail_assistant.serving.api.routes import ModelIdentity
 from retail_assistant.serving.api.server import uvicorn_server
 from retail_assistant.serving.options import ServingSettings
 from retail_assistant.serving.turns import (
@@ -136,8 +136,10 @@ class Records:
 class Shop:
     """A server that runs."""
 
-    def __init__(self, url: str, records: Records, keys: ApiKeys, server: uvicorn.Server) -> None:
-        self.url, self.records, self.keys, self.server = url, records, keys, server
+    def __init__(
+        self, url: str, records: Records, keys: ApiKeys, server: uvicorn.Server, app: FastAPI
+    ) -> None:
+        self.url, self.records, self.keys, self.server, self.app = url, records, keys, server, app
 
     @property
     def port(self) -> int:
@@ -181,7 +183,7 @@ def open_shop(
         options,
         keys=keys,
         readiness=records.ready,
-        identity=lambda: ServedModel(MODEL, datetime(2026, 11, 1, tzinfo=UTC)),
+        identity=lambda: ModelIdentity(MODEL, datetime(2026, 11, 1, tzinfo=UTC)),
         routers=routers,
     )
     server = uvicorn_server(app, options)
@@ -191,7 +193,7 @@ def open_shop(
         threading.Event().wait(0.005)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield Shop(f"http://127.0.0.1:{port}", records, keys, server)
+        yield Shop(f"http://127.0.0.1:{port}", records, keys, server, app)
     finally:
         server.should_exit = True
         thread.join()

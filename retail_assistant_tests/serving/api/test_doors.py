@@ -253,6 +253,12 @@ class Lines:
         return f"<p>{error.message}</p>".encode()
 
 
+def test_others_may_add_numbers(tmp_path: Path) -> None:
+    with open_shop(tmp_path) as shop:
+        shop.app.state.metrics.watch("retail_model_starts", "Starts.", lambda: 3)
+        assert shop.metric("retail_model_starts") == 3
+
+
 def page() -> APIRouter:
     """What the chat page does: no key, its own headers, the same turns."""
     router = APIRouter(include_in_schema=False)
