@@ -84,7 +84,10 @@ def _of_texts(scene: Scene) -> Iterator[Check]:
     for role in scene.expect.states_price:
         product_id = scene.product(role)
         price = scene.stock.price(product_id)
-        said = told.get(product_id) == price or any(one == price for one in amounts)
+        if price is None:
+            said = _denies(scene)
+        else:
+            said = told.get(product_id) == price or price in amounts
         yield Check("price_told", "" if said else f"not the price of {role}, {price}")
 
 

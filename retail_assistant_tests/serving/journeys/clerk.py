@@ -107,7 +107,7 @@ def answer(scene: Scene) -> Said:
     priced = {scene.product(role) for role in expect.states_price}
     lines += [price_line(stock, product_id) for product_id in sorted(priced)]
     shown = cards(scene)
-    lines += [f"- {card.name} (item {card.item}): {card.price:g}" for card in shown]
+    lines += [f"- {card.name} (item {card.item}): {priced_at(card.price)}" for card in shown]
     roles = [*expect.cites, *expect.names, *filter(None, [expect.states, expect.overview])]
     cited = {scene.product(role) for role in roles} | priced
     result = TurnResult(
@@ -140,7 +140,14 @@ def value_line(scene: Scene, product_id: str) -> str:
 
 
 def price_line(stock: Stock, product_id: str) -> str:
-    return f"{stock.records[product_id]['name']} costs {stock.price(product_id):g}."
+    price = stock.price(product_id)
+    if price is None:
+        return "The catalog does not say what it costs."
+    return f"{stock.records[product_id]['name']} costs {price:g}."
+
+
+def priced_at(price: float | None) -> str:
+    return "price not given" if price is None else f"{price:g}"
 
 
 def cards(scene: Scene) -> list[ProductCard]:

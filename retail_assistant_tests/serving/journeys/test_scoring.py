@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -22,6 +23,7 @@ from retail_assistant.serving.journeys.runner import play_all
 from retail_assistant.serving.journeys.scenario import Suite
 from retail_assistant.serving.journeys.stock import Stock
 from retail_assistant.serving.turns import ModelAwayError, ProductCard, TurnResult
+from retail_assistant_tests.catalogs import assortment_of
 from retail_assistant_tests.serving.journeys.clerk import VERSIONS, Clerk, Fault, Said, card_of
 
 SEED = 7
@@ -50,6 +52,15 @@ def test_an_honest_shop_passes_every_journey(suite: Suite, stock: Stock) -> None
     assert set(latencies(checks)) == {
         "first_seconds_p50", "first_seconds_p95", "seconds_p50", "seconds_p95",
     }  # fmt: skip
+
+
+def test_they_hold_on_another_catalog(suite: Suite, real_catalog: Path) -> None:
+    stock = Stock(assortment_of(real_catalog).sort("product_id"))
+    checks = played(suite, stock, lambda _scene, said: said)
+    assert failures(checks).select("journey", "turn", "check", "wrong", "answer").rows() == []
+    assert journey_rows(checks).height >= 40
+    # Its records give no colours.
+    assert set(skipped_rows(checks)["kind"]) == {"colour", "impossible"}
 
 
 def changed(said: Said, **of_result: object) -> Said:
