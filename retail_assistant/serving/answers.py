@@ -94,6 +94,12 @@ def not_carried(thing: str, offered: Sequence[str]) -> str:
     return f"{opening} We have {_and(offered)}." if offered else opening
 
 
+def none_of(label: str, offered: Sequence[str]) -> str:
+    """The shop has nothing of a known kind; what it has instead."""
+    opening = f"We have no {label}."
+    return f"{opening} We have {_and(offered)}." if offered else opening
+
+
 def overview_of_shop(products: int, offered: Sequence[str]) -> str:
     """What the shop has."""
     return f"We have {products} products, among them {_and(offered)}. What are you looking for?"

@@ -212,7 +212,7 @@ def _of_search(state: State, request: Request, stock: Stock) -> Turn | None:
         return talk.declined_turn(state, request, "not_shopping", stock)
     if request.thing and not request.kinds and request.is_search:
         return search_turns.not_carried_turn(state, request, stock)
-    if request.asked and not request.unknown:
+    if request.asked and not request.unknown and not request.singular:
         turn = search_turns.values_turn(state, request, stock)
         if turn is not None:
             return turn

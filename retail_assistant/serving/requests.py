@@ -37,11 +37,17 @@ _THING = re.compile(
     r"|products?|items?|wear)\b"
 )
 _UNKNOWN_CODE = re.compile(r"\bitem (?:code )?[\s:#(]{0,3}([a-z0-9_-]{6,64})\b", re.IGNORECASE)
-_SIZE_SAID = re.compile(
-    r"\bsize ([a-z0-9]{1,5})\b|\b([a-z0-9]{1,5}) size\b|\bin (xs|s|m|l|xl|xxl)\b"
+_SIZE_SAID = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"\bsize (?:is )?([a-z0-9]{1,6})\b",
+        r"\b([a-z0-9]{1,6}) size\b",
+        r"\bin (xs|s|m|l|xl|xxl|small|medium|large)\b",
+        r"\b(xs|xl|xxl|xxxl|2xl|3xl)\b",
+    )
 )
-_SIZE_ALONE = re.compile(r"\b(xs|xl|xxl|xxxl|2xl|3xl)\b")
-_SIZE_WORDS = {"small": "s", "medium": "m", "large": "l", "extra": "xl"}
+_SIZE_WORDS = {"small": "s", "medium": "m", "large": "l"}
+_LOOKS_LIKE_SIZE = re.compile(r"x{0,3}[sl]|m|\dxl|\d{2}")
 _DENYING = frozenset({"hate", "dislike", "avoid", "except", "excluding"})
 _DENIAL_REACH = 3
 _BEFORE_PURPOSE = frozenset(
@@ -222,16 +228,13 @@ def _dropped(said: str, acts: frozenset[Act], asked: Sequence[str]) -> frozenset
 def _size(text: Text, vocabulary: ShopVocabulary) -> tuple[str | None, set[int]]:
     """The size that a message names, and where it stands."""
     said = " ".join(text.words)
-    match = _SIZE_SAID.search(said) or _SIZE_ALONE.search(said)
-    if match is None:
-        return None, set()
-    word = next(group for group in match.groups() if group)
-    size = _SIZE_WORDS.get(word, word)
-    known = size in vocabulary.sizes or size in _SIZE_WORDS.values() or size.isdigit()
-    if not known and not re.fullmatch(r"x{0,3}[sl]|m|\d?xl", size):
-        return None, set()
-    start = said[: match.start()].count(" ")
-    return size, set(range(start, start + match[0].count(" ") + 1))
+    for pattern in _SIZE_SAID:
+        for match in pattern.finditer(said):
+            size = _SIZE_WORDS.get(match[1], match[1])
+            if size in vocabulary.sizes or _LOOKS_LIKE_SIZE.fullmatch(size):
+                start = said[: match.start()].count(" ")
+                return size, set(range(start, start + match[0].count(" ") + 1))
+    return None, set()
 
 
 def _positions(said: str) -> tuple[int, ...]:

@@ -64,7 +64,8 @@ def _nothing(
     label = search_label(search, stock)
     best = next(relaxations(search, stock), None) or whole_kind(search, stock)
     if best is None:
-        text = answers.listed(f"We have no {label}.", [], stock, notes)
+        offered = [kind for kind, _ in suggestions_to_click.frequent_kinds(stock, _OFFERED)]
+        text = answers.listed(answers.none_of(label, offered), [], stock, notes)
         suggestions = suggestions_to_click.after_nothing(search, stock)
         plan = Plan(
             "search", request.text, suggestions=suggestions, text=text, declined="not_carried"

@@ -17,7 +17,7 @@ PAGE = 4
 """Products shown at a time."""
 
 _BEFORE_NOUN = (COLOR, "fabric", "pattern", "occasion", "sleeve", "neck", "length", "fit")
-_RELAXED_LAST = (COLOR, BRAND, AUDIENCE, KIND)
+_RELAXED_LAST = (COLOR, BRAND, AUDIENCE)
 
 
 class Relaxed(NamedTuple):
@@ -104,7 +104,9 @@ def relaxations(search: Search, stock: Stock) -> Iterator[Relaxed]:
         without = replace(search, size=None)
         if len(rows := found_rows(without, stock)):
             yield Relaxed(f"“in size {search.size.upper()}”", without, rows)
-    for wish in sorted(search.wishes, key=lambda one: _missed(one.dimension)):
+    # Never the kind: who wants a kurta is not served with a red saree.
+    wishes = [wish for wish in search.wishes if wish.dimension != KIND]
+    for wish in sorted(wishes, key=lambda one: _missed(one.dimension)):
         rest = tuple(other for other in search.wishes if other is not wish)
         without = replace(search, wishes=rest)
         if len(rows := found_rows(without, stock)):
