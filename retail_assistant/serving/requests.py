@@ -9,7 +9,8 @@ from retail_assistant.corpus.reading.text import Text, is_negated, read_text
 from retail_assistant.corpus.rendering import plain_text
 from retail_assistant.serving.acts import Act, acts_in, words_before_thing
 from retail_assistant.serving.price_wishes import PriceRange, read_prices
-from retail_assistant.serving.shop_vocabulary import AUDIENCE, KIND, SIZE, ShopVocabulary
+from retail_assistant.serving.shop_vocabulary import ShopVocabulary
+from retail_assistant.serving.trade_words import AUDIENCE, KIND
 from retail_assistant.serving.utterances import is_small_word
 
 MOST_CHARACTERS = 1_000
@@ -167,7 +168,8 @@ def read_request(message: str, vocabulary: ShopVocabulary) -> Request:
 
 
 def _cut(text: Text) -> Text:
-    return Text(*(part[:MOST_WORDS] for part in (text.words, text.gaps, text.clauses, text.lines)))
+    most = MOST_WORDS
+    return Text(text.words[:most], text.gaps[:most], text.clauses[:most], text.lines[:most])
 
 
 def _corrected(text: Text, vocabulary: ShopVocabulary) -> Text:
@@ -265,4 +267,4 @@ def _thing(words: Sequence[str], covered: set[int], acts: frozenset[Act]) -> str
     return None
 
 
-__all__ = ["MOST_CHARACTERS", "SIZE", "Act", "Request", "Wish", "read_request"]
+__all__ = ["MOST_CHARACTERS", "Act", "Request", "Wish", "read_request"]
