@@ -18,7 +18,9 @@ __all__ = ["gcs_emulator"]
 hypothesis_settings.register_profile("untimed", deadline=None)
 hypothesis_settings.load_profile("untimed")
 
-WHOLE_GRAPH = tuple(f"integration/test_{name}.py" for name in ("chat", "kill", "line", "ui"))
+WHOLE_GRAPH = tuple(
+    f"integration/test_{name}.py" for name in ("chat", "journeys", "kill", "line", "ui")
+)
 REPOSITORY = Path(__file__).resolve().parent.parent
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content']"

@@ -9,7 +9,7 @@ from retail_assistant.defs.champion_report import NOBODY
 from retail_assistant.defs.evaluation import GIB_A_PROCESS, GROUP, OWNERS
 from retail_assistant.defs.io_managers import preview, table_result
 from retail_assistant.defs.resources import Launcher
-from retail_assistant.evaluation.champion_history import ChampionHistory
+from retail_assistant.evaluation.champions import Champions
 from retail_assistant.evaluation.contest import ADAPTER
 from retail_assistant.evaluation.registry import Champion
 from retail_assistant.launch.spec import ArtefactRef, LaunchSpec, Resources
@@ -48,9 +48,9 @@ def champion_journeys(
     serves, on products of this catalog. Empty where nothing was promoted yet, or where the
     champion's files are not intact.
     """
-    history = ChampionHistory(get_settings())
-    champion = history.current()
-    wrong = NOBODY if champion is None else _not_intact(history, champion)
+    champions = Champions(get_settings(), context.log.warning)
+    champion = champions.settle()
+    wrong = NOBODY if champion is None else _not_intact(champions, champion)
     if champion is None or wrong:
         context.log.warning(f"no journeys: {wrong}")
         empty = pl.DataFrame(schema={**CHECKS_SCHEMA, ADAPTER: pl.String})
@@ -71,8 +71,8 @@ def champion_journeys(
     )
 
 
-def _not_intact(history: ChampionHistory, champion: Champion) -> str | None:
-    return history.is_intact(history.reign_of(champion.adapter.fingerprint))
+def _not_intact(champions: Champions, champion: Champion) -> str | None:
+    return champions.is_intact(champions.reign_of(champion.adapter.fingerprint))
 
 
 def _spec(champion: Champion, catalog_index: ArtefactRef) -> LaunchSpec:
