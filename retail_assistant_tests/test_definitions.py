@@ -31,7 +31,7 @@ print(json.dumps({
     "modules": sorted(name for name in sys.modules if "." not in name),
 }))
 """
-GROUPS = {"catalog", "corpus", "adapters", "evaluation"}
+GROUPS = {"catalog", "corpus", "adapters", "evaluation", "serving"}
 JOBS = {
     "observe_catalog",
     "accept_catalog",
