@@ -9,13 +9,14 @@ LOCK ?= requirements/cpu.lock
 CODE := retail_assistant retail_assistant_tests benchmarks deploy
 PORT ?= 3000
 MLFLOW_PORT ?= 5000
+SERVE_PORT ?= 8000
 # Each may hold a model, a Ray and a Dagster: more need more memory, not only more cores.
 TEST_WORKERS ?= 2
 
 export DAGSTER_DISABLE_TELEMETRY := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup run ui chat report test check tests format lock clean
+.PHONY: help setup run ui chat serve report test check tests format lock clean
 
 help:  ## This list.
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -29,8 +30,11 @@ run: setup  ## The main job: catalog to compared and promoted model.
 ui: setup  ## Dagster and MLflow on 127.0.0.1 (PORT=, MLFLOW_PORT=); Ctrl-C ends them.
 	@$(BIN)/retail-assistant ui --port $(PORT) --mlflow-port $(MLFLOW_PORT)
 
-chat: setup  ## Talk with the champion.
+chat: setup  ## Talk with the champion in the terminal.
 	@$(BIN)/retail-assistant chat
+
+serve: setup  ## The champion for shoppers: a chat page and an API on 127.0.0.1 (SERVE_PORT=); Ctrl-C ends it.
+	@$(BIN)/retail-assistant serve --port $(SERVE_PORT)
 
 report: setup  ## The latest comparison, in the terminal.
 	@$(BIN)/retail-assistant report

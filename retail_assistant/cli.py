@@ -117,7 +117,7 @@ def _say_where_things_are(settings: Settings) -> None:
     console.print(
         f"\nThe report:  {folder / 'report.html'}   (or: make report)"
         f"\nThe UI:      make ui    then {settings.dagster_ui} and {settings.mlflow_ui}"
-        "\nThe chat:    make chat",
+        "\nThe chat:    make serve (a page for shoppers, and an API), or make chat (in the terminal)",
         soft_wrap=True,
         highlight=False,
     )
@@ -284,10 +284,14 @@ def show_settings() -> None:
     """Every setting: its variable, its value here, and what it does."""
     from rich.table import Table
 
+    from retail_assistant.serving.options import get_serving_settings
+
     table = Table("variable", "value", "meaning")
-    for name, field in Settings.model_fields.items():
-        value = getattr(get_settings(), name)
-        table.add_row(f"RETAIL_{name.upper()}", escape(str(value)), escape(field.description or ""))
+    for settings in (get_settings(), get_serving_settings()):
+        prefix = settings.model_config["env_prefix"]
+        for name, field in type(settings).model_fields.items():
+            value = escape(str(getattr(settings, name)))
+            table.add_row(f"{prefix}{name.upper()}", value, escape(field.description or ""))
     console.print(table)
 
 

@@ -7,8 +7,9 @@ from retail_assistant.corpus.facts import is_askable_attribute
 from retail_assistant.corpus.phrasing import attribute_wording
 from retail_assistant.corpus.rendering import plain_text, rendered_attributes
 from retail_assistant.serving.prices import CURRENCY, current_price, list_price, price_text
-from retail_assistant.serving.shop_vocabulary import BRAND, COLOR, FABRIC, dimension_of
+from retail_assistant.serving.shop_vocabulary import dimension_of
 from retail_assistant.serving.stock import Stock
+from retail_assistant.serving.trade_words import BRAND, COLOR, FABRIC
 
 Record = Mapping[str, Any]
 
@@ -91,6 +92,12 @@ def not_carried(thing: str, offered: Sequence[str]) -> str:
     """The shop has nothing of that kind; what it has instead."""
     shown = echo(thing)
     opening = f"We do not carry “{shown}”." if shown else "We do not carry that."
+    return f"{opening} We have {_and(offered)}." if offered else opening
+
+
+def none_of(label: str, offered: Sequence[str]) -> str:
+    """The shop has nothing of a known kind; what it has instead."""
+    opening = f"We have no {label}."
     return f"{opening} We have {_and(offered)}." if offered else opening
 
 

@@ -101,6 +101,7 @@ def _result(now: Live[Catalog], plan: Plan, progress: Progress) -> TurnResult:
     cited = plan.records if by_model and plan.named else plan.products
     return TurnResult(
         answer_id=secrets.token_hex(8),
+        question=plan.question,
         intent=plan.intent,
         written_by="model" if by_model else "catalog",
         declined=plan.declined or (_declines(progress.said) if by_model else None),

@@ -12,8 +12,8 @@ from hashlib import blake2b
 from threading import Lock
 
 from retail_assistant.catalog.index import CatalogIndex
-from retail_assistant.serving import product_turns, search_turns, talk
-from retail_assistant.serving.plan import Plan, State, Turn
+from retail_assistant.serving import product_turns, search_turns, suggestions_to_click, talk
+from retail_assistant.serving.plan import Ask, Plan, State, Turn
 from retail_assistant.serving.references import pointed_at, pointed_at_several
 from retail_assistant.serving.requests import MOST_CHARACTERS, Request, read_request
 from retail_assistant.serving.searches import search_like
@@ -65,7 +65,7 @@ class Shop:
 
     def opening_suggestions(self) -> list[str]:
         """What a shopper may ask first."""
-        return talk.suggestions_to_click.to_start(self._stock)
+        return suggestions_to_click.to_start(self._stock)
 
     def _state(self, texts: Sequence[str]) -> State:
         """What a conversation has come to after some messages."""
@@ -195,7 +195,7 @@ def _of_shown(state: State, request: Request, stock: Stock) -> Turn | None:
 def _alternatives_of_focus(state: State, stock: Stock) -> Turn | None:
     if state.focus is None:
         return None
-    ask = product_turns.Ask("alternatives")
+    ask = Ask("alternatives")
     return product_turns.product_turn(state, ask, state.focus, stock)
 
 
@@ -212,7 +212,7 @@ def _of_search(state: State, request: Request, stock: Stock) -> Turn | None:
         return talk.declined_turn(state, request, "not_shopping", stock)
     if request.thing and not request.kinds and request.is_search:
         return search_turns.not_carried_turn(state, request, stock)
-    if request.asked and not request.unknown:
+    if request.asked and not request.unknown and not request.singular:
         turn = search_turns.values_turn(state, request, stock)
         if turn is not None:
             return turn

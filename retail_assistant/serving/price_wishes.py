@@ -12,12 +12,14 @@ _PAISA = 0.01
 
 _BELOW = re.compile(r"\b(?:under|below|less than|cheaper than|lower than|beneath)$")
 _AT_MOST = re.compile(
-    r"\b(?:up to|upto|at most|no more than|not more than|not above|not over|max|maximum|within"
+    r"\b(?:up to|upto|at most|max|maximum|within"
     r"|budget|budget (?:is|of)|only have|i have|for|can spend|spend|limit|limit of)$"
 )
 _ABOVE = re.compile(r"\b(?:over|above|more than|greater than|upwards of)$")
+_NOT_ABOVE = re.compile(r"\b(?:no|not) (?:more than|above|over|higher than)$")
+_NOT_BELOW = re.compile(r"\b(?:no|not) (?:less than|under|below|lower than)$")
 _AT_LEAST = re.compile(
-    r"\b(?:at least|no less than|not less than|not under|not below|min|minimum|from"
+    r"\b(?:at least|min|minimum|from"
     r"|starting at|starting from)$"
 )
 _ABOUT = re.compile(r"\b(?:around|about|approx|approximately|roughly|near|circa)$")
@@ -116,6 +118,10 @@ def _is_money(amount: _Amount) -> bool:
 
 def _one_sided(before: str, amount: _Amount) -> PriceRange | None:
     value = amount.value
+    if _NOT_ABOVE.search(before):
+        return PriceRange(None, value, f"up to {price_text(value)}")
+    if _NOT_BELOW.search(before):
+        return PriceRange(value, None, f"from {price_text(value)}")
     if _BELOW.search(before):
         return PriceRange.under(value)
     if _ABOVE.search(before):

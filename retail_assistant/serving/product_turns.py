@@ -16,8 +16,8 @@ from retail_assistant.corpus.retrieval import SUGGESTIONS, Retrieved, retrieve
 from retail_assistant.serving import answers, suggestions_to_click
 from retail_assistant.serving.plan import Ask, Plan, State, Turn
 from retail_assistant.serving.requests import Request
-from retail_assistant.serving.shop_vocabulary import AUDIENCE, BRAND, KIND
 from retail_assistant.serving.stock import Stock
+from retail_assistant.serving.trade_words import AUDIENCE, BRAND, KIND
 from retail_assistant.serving.turns import Intent
 
 _SUGGESTING = {

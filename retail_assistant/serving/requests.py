@@ -9,7 +9,8 @@ from retail_assistant.corpus.reading.text import Text, is_negated, read_text
 from retail_assistant.corpus.rendering import plain_text
 from retail_assistant.serving.acts import Act, acts_in, words_before_thing
 from retail_assistant.serving.price_wishes import PriceRange, read_prices
-from retail_assistant.serving.shop_vocabulary import AUDIENCE, KIND, SIZE, ShopVocabulary
+from retail_assistant.serving.shop_vocabulary import ShopVocabulary
+from retail_assistant.serving.trade_words import AUDIENCE, KIND
 from retail_assistant.serving.utterances import is_small_word
 
 MOST_CHARACTERS = 1_000
@@ -37,11 +38,17 @@ _THING = re.compile(
     r"|products?|items?|wear)\b"
 )
 _UNKNOWN_CODE = re.compile(r"\bitem (?:code )?[\s:#(]{0,3}([a-z0-9_-]{6,64})\b", re.IGNORECASE)
-_SIZE_SAID = re.compile(
-    r"\bsize ([a-z0-9]{1,5})\b|\b([a-z0-9]{1,5}) size\b|\bin (xs|s|m|l|xl|xxl)\b"
+_SIZE_SAID = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"\bsize (?:is )?([a-z0-9]{1,6})\b",
+        r"\b([a-z0-9]{1,6}) size\b",
+        r"\bin (xs|s|m|l|xl|xxl|small|medium|large)\b",
+        r"\b(xs|xl|xxl|xxxl|2xl|3xl)\b",
+    )
 )
-_SIZE_ALONE = re.compile(r"\b(xs|xl|xxl|xxxl|2xl|3xl)\b")
-_SIZE_WORDS = {"small": "s", "medium": "m", "large": "l", "extra": "xl"}
+_SIZE_WORDS = {"small": "s", "medium": "m", "large": "l"}
+_LOOKS_LIKE_SIZE = re.compile(r"x{0,3}[sl]|m|\dxl|\d{2}")
 _DENYING = frozenset({"hate", "dislike", "avoid", "except", "excluding"})
 _DENIAL_REACH = 3
 _BEFORE_PURPOSE = frozenset(
@@ -161,7 +168,8 @@ def read_request(message: str, vocabulary: ShopVocabulary) -> Request:
 
 
 def _cut(text: Text) -> Text:
-    return Text(*(part[:MOST_WORDS] for part in (text.words, text.gaps, text.clauses, text.lines)))
+    most = MOST_WORDS
+    return Text(text.words[:most], text.gaps[:most], text.clauses[:most], text.lines[:most])
 
 
 def _corrected(text: Text, vocabulary: ShopVocabulary) -> Text:
@@ -222,16 +230,13 @@ def _dropped(said: str, acts: frozenset[Act], asked: Sequence[str]) -> frozenset
 def _size(text: Text, vocabulary: ShopVocabulary) -> tuple[str | None, set[int]]:
     """The size that a message names, and where it stands."""
     said = " ".join(text.words)
-    match = _SIZE_SAID.search(said) or _SIZE_ALONE.search(said)
-    if match is None:
-        return None, set()
-    word = next(group for group in match.groups() if group)
-    size = _SIZE_WORDS.get(word, word)
-    known = size in vocabulary.sizes or size in _SIZE_WORDS.values() or size.isdigit()
-    if not known and not re.fullmatch(r"x{0,3}[sl]|m|\d?xl", size):
-        return None, set()
-    start = said[: match.start()].count(" ")
-    return size, set(range(start, start + match[0].count(" ") + 1))
+    for pattern in _SIZE_SAID:
+        for match in pattern.finditer(said):
+            size = _SIZE_WORDS.get(match[1], match[1])
+            if size in vocabulary.sizes or _LOOKS_LIKE_SIZE.fullmatch(size):
+                start = said[: match.start()].count(" ")
+                return size, set(range(start, start + match[0].count(" ") + 1))
+    return None, set()
 
 
 def _positions(said: str) -> tuple[int, ...]:
@@ -262,4 +267,4 @@ def _thing(words: Sequence[str], covered: set[int], acts: frozenset[Act]) -> str
     return None
 
 
-__all__ = ["MOST_CHARACTERS", "SIZE", "Act", "Request", "Wish", "read_request"]
+__all__ = ["MOST_CHARACTERS", "Act", "Request", "Wish", "read_request"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from retail_assistant.corpus.retrieval import retrieve
 from retail_assistant.serving import answers, suggestions_to_click
 from retail_assistant.serving.plan import Plan, Search, State, Turn
+from retail_assistant.serving.prices import price_text
 from retail_assistant.serving.requests import Request
 from retail_assistant.serving.searches import (
     PAGE,
@@ -64,7 +65,8 @@ def _nothing(
     label = search_label(search, stock)
     best = next(relaxations(search, stock), None) or whole_kind(search, stock)
     if best is None:
-        text = answers.listed(f"We have no {label}.", [], stock, notes)
+        offered = [kind for kind, _ in stock.vocabulary.frequent_kinds[:_OFFERED]]
+        text = answers.listed(answers.none_of(label, offered), [], stock, notes)
         suggestions = suggestions_to_click.after_nothing(search, stock)
         plan = Plan(
             "search", request.text, suggestions=suggestions, text=text, declined="not_carried"
@@ -121,7 +123,7 @@ def cheaper_turn(
         return shown_search(state, bounded, request, stock)
     word = "more expensive" if dearer else "cheaper"
     label = search_label(replace(search, prices=None), stock)
-    text = f"We have no {label} that are {word} than {answers.price_text(bound)}."
+    text = f"We have no {label} that are {word} than {price_text(bound)}."
     suggestions = suggestions_to_click.after_several(len(state.shown))
     plan = Plan("search", request.text, suggestions=suggestions, text=text, declined="not_carried")
     return Turn(plan, state)
@@ -220,7 +222,7 @@ def nearest_turn(state: State, request: Request, stock: Stock) -> Turn:
 
 def not_carried_turn(state: State, request: Request, stock: Stock) -> Turn:
     """A kind of thing that the shop does not have."""
-    offered = [label for label, _ in suggestions_to_click.frequent_kinds(stock, _OFFERED)]
+    offered = [label for label, _ in stock.vocabulary.frequent_kinds[:_OFFERED]]
     text = answers.not_carried(request.thing or "", offered)
     suggestions = suggestions_to_click.to_start(stock)
     plan = Plan("search", request.text, suggestions=suggestions, text=text, declined="not_carried")
@@ -229,7 +231,7 @@ def not_carried_turn(state: State, request: Request, stock: Stock) -> Turn:
 
 def shop_turn(state: State, request: Request, stock: Stock) -> Turn:
     """What the shop has, with one product of each of its most frequent kinds."""
-    kinds = suggestions_to_click.frequent_kinds(stock, _OFFERED)
+    kinds = stock.vocabulary.frequent_kinds[:_OFFERED]
     text = answers.overview_of_shop(len(stock.shelves), [label for label, _ in kinds])
     ids = list(dict.fromkeys(stock.shelves.ids[int(rows[0])] for _, rows in kinds[:PAGE]))
     products = stock.products(ids)

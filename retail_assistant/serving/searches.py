@@ -10,14 +10,14 @@ from retail_assistant.serving.plan import Order, Search, State
 from retail_assistant.serving.price_wishes import PriceRange
 from retail_assistant.serving.requests import Request, Wish
 from retail_assistant.serving.shelves import Mask, Rows
-from retail_assistant.serving.shop_vocabulary import AUDIENCE, BRAND, COLOR, KIND
 from retail_assistant.serving.stock import Stock
+from retail_assistant.serving.trade_words import AUDIENCE, BRAND, COLOR, KIND
 
 PAGE = 4
 """Products shown at a time."""
 
 _BEFORE_NOUN = (COLOR, "fabric", "pattern", "occasion", "sleeve", "neck", "length", "fit")
-_RELAXED_LAST = (COLOR, BRAND, AUDIENCE, KIND)
+_RELAXED_LAST = (COLOR, BRAND, AUDIENCE)
 
 
 class Relaxed(NamedTuple):
@@ -104,7 +104,9 @@ def relaxations(search: Search, stock: Stock) -> Iterator[Relaxed]:
         without = replace(search, size=None)
         if len(rows := found_rows(without, stock)):
             yield Relaxed(f"“in size {search.size.upper()}”", without, rows)
-    for wish in sorted(search.wishes, key=lambda one: _missed(one.dimension)):
+    # Never the kind: who wants a kurta is not served with a red saree.
+    wishes = [wish for wish in search.wishes if wish.dimension != KIND]
+    for wish in sorted(wishes, key=lambda one: _missed(one.dimension)):
         rest = tuple(other for other in search.wishes if other is not wish)
         without = replace(search, wishes=rest)
         if len(rows := found_rows(without, stock)):
@@ -112,13 +114,13 @@ def relaxations(search: Search, stock: Stock) -> Iterator[Relaxed]:
 
 
 def whole_kind(search: Search, stock: Stock) -> Relaxed | None:
-    """Only the kind and the audience of a search, where leaving out one condition is too little."""
-    wishes = tuple(wish for wish in search.wishes if wish.dimension in (KIND, AUDIENCE))
-    if not wishes or wishes == search.wishes:
-        return None
-    without = Search(wishes=wishes)
-    rows = found_rows(without, stock)
-    return Relaxed("the other conditions", without, rows) if len(rows) else None
+    """Only the kind and the audience of a search, else only the kind: where one is too little."""
+    for kept in ((KIND, AUDIENCE), (KIND,)):
+        wishes = tuple(wish for wish in search.wishes if wish.dimension in kept)
+        without = Search(wishes=wishes)
+        if wishes and without != search and len(rows := found_rows(without, stock)):
+            return Relaxed("the other conditions", without, rows)
+    return None
 
 
 def _missed(dimension: str) -> int:
@@ -137,7 +139,9 @@ def wish_label(wish: Wish, stock: Stock) -> str:
 
 def search_label(search: Search, stock: Stock) -> str:
     """How a search is said: "red cotton kurtas for women under ₹800"."""
-    said = {dimension: [] for dimension in ("before", KIND, AUDIENCE, BRAND, "after")}
+    said: dict[str, list[str]] = {
+        dimension: [] for dimension in ("before", KIND, AUDIENCE, BRAND, "after")
+    }
     places = {**dict.fromkeys(_BEFORE_NOUN, "before"), KIND: KIND, AUDIENCE: AUDIENCE, BRAND: BRAND}
     order = {dimension: number for number, dimension in enumerate(_BEFORE_NOUN)}
     for wish in sorted(search.wishes, key=lambda one: order.get(one.dimension, len(order))):

@@ -12,7 +12,8 @@ from fastapi import APIRouter, FastAPI
 from retail_assistant.serving.api.admission import admitted
 from retail_assistant.serving.api.application import create_app
 from retail_assistant.serving.api.keys import ApiKeys
-from retail_assistant.serving.api.routes import ServedModel
+from retail_assistant.serving.api.metrics import Metrics
+from retail_assistant.serving.api.routes import ModelIdentity
 from retail_assistant.serving.api.server import uvicorn_server
 from retail_assistant.serving.assistant import Assistant, Catalog, open_catalog
 from retail_assistant.serving.feedback import FeedbackStore
@@ -20,7 +21,7 @@ from retail_assistant.serving.live import LiveAssistant
 from retail_assistant.serving.options import ServingSettings, get_serving_settings
 from retail_assistant.serving.page.pictures import pictures_of
 from retail_assistant.serving.page.router import page_router
-from retail_assistant.serving.turns import Answering
+from retail_assistant.serving.turns import Answering, TurnResult
 from retail_assistant.settings import Settings, get_settings
 
 OWN_MODEL = "retail-assistant-model"
@@ -69,21 +70,50 @@ def application(
         await live.check(SECONDS_TO_WRITE)
         return None
 
-    def identity() -> ServedModel | None:
+    def identity() -> ModelIdentity | None:
         status = live.status()
         if not status.ready:
             return None
         versions = status.versions
         name = f"{versions.job}-{versions.adapter}" if versions.job else OWN_MODEL
-        return ServedModel(name, begun)
+        return ModelIdentity(name, begun)
 
-    return create_app(
+    app = create_app(
         assistant,
         serving,
         keys=ApiKeys(settings.storage),
         readiness=why_not_ready,
         identity=identity,
         routers=[_page(assistant, live, feedback, settings, serving)] if serving.page else [],
+    )
+    _watch(app.state.metrics, live, feedback)
+    return app
+
+
+def _watch(metrics: Metrics, live: LiveAssistant[Catalog], feedback: FeedbackStore) -> None:
+    """What `/metrics` tells besides requests and turns."""
+    metrics.watch(
+        "retail_model_ready", "Whether the model answers.", lambda: float(live.status().ready)
+    )
+    metrics.watch(
+        "retail_model_starts",
+        "How often the present model's server was started.",
+        lambda: live.status().model_starts,
+    )
+    metrics.watch(
+        "retail_switches",
+        "Champions and indexes that took another's place.",
+        lambda: live.status().switches,
+    )
+    metrics.watch(
+        "retail_refused",
+        "Champions and indexes that cannot be opened.",
+        lambda: len(live.status().refused),
+    )
+    metrics.watch(
+        "retail_feedback_lost",
+        "Turns and thumbs that could not be kept.",
+        lambda: feedback.counts.dropped + feedback.counts.failed,
     )
 
 
@@ -94,6 +124,10 @@ def _page(
     settings: Settings,
     serving: ServingSettings,
 ) -> APIRouter:
+    def kept(question: str, result: TurnResult, answer: str, *, keep: bool) -> None:
+        # "And in blue?" says nothing to who reads it later.
+        feedback.record_turn(result.question or question, result, answer, keep=keep)
+
     return page_router(
         assistant,
         serving,
@@ -101,7 +135,7 @@ def _page(
         admitted=admitted,
         limited=admitted,
         on_feedback=feedback.record_verdict if serving.feedback else None,
-        on_turn=feedback.record_turn if serving.feedback else None,
+        on_turn=kept if serving.feedback else None,
         examples=lambda: live.now().shop.shop.opening_suggestions(),
     )
 

@@ -6,9 +6,10 @@ nothing of that kind, so that it can say so.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -21,108 +22,26 @@ from retail_assistant.corpus.reading.catalog_facts import PhraseIndex, value_ato
 from retail_assistant.corpus.reading.text import normalise
 from retail_assistant.corpus.rendering import plain_text
 from retail_assistant.serving.shelves import NO_ROWS, Rows, Shelves
+from retail_assistant.serving.trade_words import (
+    ASKED_AS,
+    AUDIENCE,
+    BRAND,
+    COLOR,
+    COLORS,
+    KIND,
+    MEANT_BY,
+    SAME_ATTRIBUTE,
+    SAME_NOUN,
+    SIZE,
+    UNSEARCHED,
+    WHO,
+    WIDER_NOUN,
+)
 from retail_assistant.serving.utterances import is_small_word
 
-KIND, AUDIENCE, BRAND, COLOR, SIZE, FABRIC = "kind", "audience", "brand", "color", "size", "fabric"
-
-# Names under which sellers state the same thing, in normal form.
-_SAME_ATTRIBUTE = {
-    "material": FABRIC,
-    "shade": COLOR,
-    "primary color": COLOR,
-    "brand color": COLOR,
-    "collar": "neck",
-    "neckline": "neck",
-    "brand fit": "fit",
-    "ideal for": AUDIENCE,
-    "sizes": SIZE,
-    "primary product size": SIZE,
-    "available sizes": SIZE,
-}
-_ASKED_AS = {
-    "made of": FABRIC,
-    "made from": FABRIC,
-    "made out of": FABRIC,
-    "material": FABRIC,
-    "cloth": FABRIC,
-    "fabrics": FABRIC,
-    "color": COLOR,
-    "shade": COLOR,
-    "shades": COLOR,
-    "brands": BRAND,
-    "brand": BRAND,
-    "sizes": SIZE,
-    "size": SIZE,
-    "patterns": "pattern",
-    "design": "pattern",
-    "wash": "fabric care",
-    "washed": "fabric care",
-    "washing": "fabric care",
-    "wash care": "fabric care",
-    "care": "fabric care",
-    "collar": "neck",
-    "neckline": "neck",
-    "occasions": "occasion",
-    "who made": BRAND,
-    "made by": BRAND,
-    "maker": BRAND,
-    "manufacturer": BRAND,
-    "who is it for": AUDIENCE,
-    "meant for": AUDIENCE,
-    "should wear": AUDIENCE,
-}
-_UNSEARCHED = frozenset({"type", AUDIENCE, BRAND, "style code"})
-_COLORS = (
-    "red",
-    "blue",
-    "green",
-    "black",
-    "white",
-    "yellow",
-    "pink",
-    "purple",
-    "orange",
-    "brown",
-    "gray",
-    "beige",
-    "navy",
-    "maroon",
-    "teal",
-    "cream",
-    "gold",
-    "silver",
-    "violet",
-    "lavender",
-    "turquoise",
-    "peach",
-    "mustard",
-    "olive",
-    "khaki",
-    "indigo",
-    "magenta",
-)
-_WHO = {
-    "men": "men man gentleman husband father dad boyfriend him guy guys",
-    "women": "women woman wife mother mom mum girlfriend her lady",
-    "boy": "boy son nephew",
-    "girl": "girl daughter niece",
-    "baby": "baby infant babies newborn",
-    "kid": "kid child children toddler",
-}
-_MEANT = {"kid": ("girl", "boy", "baby")}
-_SAME_NOUN = {
-    "tee": "t shirt",
-    "tshirt": "t shirt",
-    "sari": "saree",
-    "jean": "jeans",
-    "pantie": "panty",
-    "nightie": "nighty",
-    "pyjama": "pajama",
-    "trackpant": "track pant",
-}
-_WIDER_NOUN = {"pant": ("trouser", "track pant", "trackpant")}
 _MOST_WORDS = 4
 _LONGEST_WORD = 24
+_MOST_KINDS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +51,14 @@ class Sense:
     dimension: str
     label: str
     rows: Rows
+
+
+class _Values(NamedTuple):
+    """Which row has which value in a dimension: entry i says row rows[i] has values[codes[i]]."""
+
+    rows: Rows
+    codes: Rows
+    values: list[str]
 
 
 class ShopVocabulary:
@@ -187,18 +114,47 @@ class ShopVocabulary:
 
     def counted_values(self, dimension: str, rows: Rows) -> list[tuple[str, int]]:
         """The values that some products have in a dimension, the most frequent first."""
-        wanted = set(rows.tolist())
-        if dimension == BRAND:
-            brands = self._shelves.frame["brand"]
-            values = [plain_text(brands[row]) for row in wanted if brands[row]]
-            return _counted((value, 1) for value in values)
-        found = self._entries.filter(pl.col("dimension") == dimension, pl.col("row").is_in(rows))
-        pairs = found.select("row", "value").unique()
-        return _counted((plain_text(value), 1) for _, value in pairs.iter_rows())
+        known = self._values_by_dimension.get(dimension)
+        if known is None:
+            return []
+        among = self._shelves.mask(rows)[known.rows]
+        counts = np.bincount(known.codes[among], minlength=len(known.values))
+        counted = zip(known.values, counts.tolist(), strict=True)
+        return sorted(
+            ((plain_text(value), count) for value, count in counted if count),
+            key=lambda pair: (-pair[1], pair[0]),
+        )
 
-    def has_dimension(self, dimension: str) -> bool:
-        """Whether any product says something in a dimension."""
-        return dimension in (KIND, AUDIENCE, BRAND) or dimension in self._rows_with
+    @cached_property
+    def frequent_kinds(self) -> list[tuple[str, Rows]]:
+        """The kinds that the shop has most of, how they are said and their rows; no shelf twice."""
+        kinds = {
+            sense.label: sense.rows
+            for sense in self.senses.values()
+            if sense.dimension == KIND and len(sense.rows) and sense.label[1:].islower()
+        }
+        chosen: list[tuple[str, Rows]] = []
+        for label, rows in sorted(kinds.items(), key=lambda pair: (-len(pair[1]), pair[0])):
+            # "Pants" and "trousers" are the same shelf.
+            if all(len(np.intersect1d(rows, other)) < len(rows) / 2 for _, other in chosen):
+                chosen.append((label, rows))
+            if len(chosen) == _MOST_KINDS:
+                break
+        return chosen
+
+    @cached_property
+    def _values_by_dimension(self) -> dict[str, _Values]:
+        brands = self._shelves.frame.select(
+            row=pl.int_range(pl.len(), dtype=pl.Int64), dimension=pl.lit(BRAND), value="brand"
+        ).drop_nulls()
+        entries = self._entries.filter(pl.col("dimension") != BRAND)
+        every = pl.concat([entries.select(brands.columns), brands]).unique()
+        found = {}
+        for (dimension,), some in every.partition_by("dimension", as_dict=True).items():
+            values = some["value"].unique().sort()
+            codes = some["value"].replace_strict(values, range(len(values)), return_dtype=pl.Int64)
+            found[dimension] = _Values(some["row"].to_numpy(), codes.to_numpy(), values.to_list())
+        return found
 
     @cached_property
     def _rows_with(self) -> dict[str, Rows]:
@@ -211,7 +167,7 @@ class ShopVocabulary:
         grouped = self._entries.group_by("dimension", "value").agg("row")
         by_dimension: defaultdict[str, dict[str, list[int]]] = defaultdict(dict)
         for dimension, value, rows in grouped.iter_rows():
-            if dimension not in _UNSEARCHED and dimension != SIZE and is_askable_value(value):
+            if dimension not in UNSEARCHED and dimension != SIZE and is_askable_value(value):
                 by_dimension[dimension][value] = rows
         by_dimension.setdefault(COLOR, {})
         for dimension in sorted(by_dimension):
@@ -277,9 +233,9 @@ class ShopVocabulary:
 
     def _audiences(self) -> dict[str, Sense]:
         said = self._shelves.frame["audience"].str.split(" ")
-        senses = {}
-        for who, words in _WHO.items():
-            meant = said.list.set_intersection(list(_MEANT.get(who, (who,)))).list.len() > 0
+        senses: dict[str, Sense] = {}
+        for who, words in WHO.items():
+            meant = said.list.set_intersection(list(MEANT_BY.get(who, (who,)))).list.len() > 0
             rows = meant.arg_true().to_numpy().astype(np.int64)
             label = {"kid": "for kids", "baby": "for babies"}.get(
                 who, f"for {who}" if who in ("men", "women") else f"for {who}s"
@@ -291,13 +247,13 @@ class ShopVocabulary:
         rows_of: defaultdict[str, set[int]] = defaultdict(set)
         for row, nouns in self._nouns_of_row.items():
             for noun in nouns:
-                rows_of[_SAME_NOUN.get(noun, noun)].add(row)
-        for nouns in NOUNS.values():
-            for noun in nouns.split(", "):
-                known = normalise(_SAME_NOUN.get(noun, noun))
+                rows_of[SAME_NOUN.get(noun, noun)].add(row)
+        for listed in NOUNS.values():
+            for noun in listed.split(", "):
+                known = normalise(SAME_NOUN.get(noun, noun))
                 rows_of.setdefault(known, set())
                 rows_of.setdefault(normalise(noun), rows_of[known])
-        for noun, wider in _WIDER_NOUN.items():
+        for noun, wider in WIDER_NOUN.items():
             rows_of[noun] = rows_of[noun].union(*(rows_of.get(one, set()) for one in wider))
         senses: dict[str, Sense] = {}
         for noun, some in rows_of.items():
@@ -340,10 +296,10 @@ class ShopVocabulary:
 
     def _attribute_phrases(self) -> dict[str, str]:
         """How attributes are called -> their dimension."""
-        phrases = dict(_ASKED_AS)
+        phrases = dict(ASKED_AS)
         names = self._entries.select("name", "dimension").unique().sort("name")
         for name, dimension in names.iter_rows():
-            if dimension not in _UNSEARCHED and is_askable_attribute(name):
+            if dimension not in UNSEARCHED and is_askable_attribute(name):
                 for called in (name, attribute_wording(name).noun):
                     phrases.setdefault(normalise(called), dimension)
         return {phrase: name for phrase, name in phrases.items() if phrase}
@@ -380,7 +336,7 @@ _NOUN_PATTERN = rf"\b(?:{'|'.join(sorted(_NOUN_OF, key=len, reverse=True))})\b"
 def dimension_of(attribute: str) -> str:
     """The dimension of an attribute: its name in normal form, siblings under one ("material")."""
     name = normalise(attribute)
-    return _SAME_ATTRIBUTE.get(name, name)
+    return SAME_ATTRIBUTE.get(name, name)
 
 
 def _attribute_entries(frame: pl.DataFrame) -> pl.DataFrame:
@@ -401,14 +357,7 @@ def _add_colors(atoms_of: dict[str, set[str]]) -> None:
     """Sky blue is a blue, too; a color that the shop has nothing in is a color all the same."""
     for phrase, atoms in list(atoms_of.items()):
         *rest, last = phrase.split()
-        if rest and last in _COLORS:
+        if rest and last in COLORS:
             atoms_of.setdefault(last, set()).update(atoms)
-    for color in _COLORS:
+    for color in COLORS:
         atoms_of.setdefault(color, set())
-
-
-def _counted(pairs: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
-    counts: defaultdict[str, int] = defaultdict(int)
-    for value, count in pairs:
-        counts[value] += count
-    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))

@@ -1,7 +1,6 @@
 """What a shopper may ask next: two to four short messages, each of which has an answer here."""
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,9 @@ from retail_assistant.serving.plan import Search
 from retail_assistant.serving.prices import price_text
 from retail_assistant.serving.searches import PAGE, found_rows
 from retail_assistant.serving.shelves import Rows
-from retail_assistant.serving.shop_vocabulary import COLOR, KIND, dimension_of
+from retail_assistant.serving.shop_vocabulary import dimension_of
 from retail_assistant.serving.stock import Stock
+from retail_assistant.serving.trade_words import COLOR, KIND
 
 MOST = 4
 MORE = "Show me more"
@@ -31,42 +31,18 @@ _ROUND = (100, 200, 300, 500, 800, 1000, 1500, 2000, 3000, 5000, 10_000, 20_000,
 
 def to_start(stock: Stock) -> list[str]:
     """What anybody may ask first: kinds that the shop has many of, and a budget that fits."""
-    return list(_starts(stock))
-
-
-@lru_cache(maxsize=8)
-def _starts(stock: Stock) -> tuple[str, ...]:
-    kinds = frequent_kinds(stock, 3)
     found = []
-    for label, rows in kinds:
+    for label, rows in stock.vocabulary.frequent_kinds[:2]:
         prices = stock.shelves.prices[rows]
         prices = prices[~np.isnan(prices)]
-        if len(prices) and (budget := _round_budget(float(np.median(prices)))):
-            found.append(f"Show me {label} under {price_text(budget)}")
-        else:
-            found.append(f"Show me {label}")
-    return (*found[:2], SELL) if len(found) else (SELL, "What can you do?")
+        budget = _round_budget(float(np.median(prices))) if len(prices) else None
+        limit = f" under {price_text(budget)}" if budget is not None else ""
+        found.append(f"Show me {label}{limit}")
+    return [*found, SELL] if found else [SELL, "What can you do?"]
 
 
 def _round_budget(price: float) -> float | None:
     return next((float(amount) for amount in _ROUND if amount > price), None)
-
-
-def frequent_kinds(stock: Stock, count: int) -> list[tuple[str, Rows]]:
-    """The kinds of products that the shop has most of: how they are said, and their rows."""
-    kinds = {
-        sense.label: sense.rows
-        for sense in stock.vocabulary.senses.values()
-        if (sense.dimension == KIND and len(sense.rows) and sense.label.islower())
-        or (sense.dimension == KIND and len(sense.rows) and sense.label.startswith("T-shirt"))
-    }
-    ordered = sorted(kinds.items(), key=lambda pair: (-len(pair[1]), pair[0]))
-    chosen: list[tuple[str, Rows]] = []
-    for label, rows in ordered:
-        # "pants" and "trousers" are the same shelf.
-        if all(len(np.intersect1d(rows, other)) < len(rows) / 2 for _, other in chosen):
-            chosen.append((label, rows))
-    return chosen[:count]
 
 
 def after_search(search: Search, rows: Rows, stock: Stock) -> list[str]:

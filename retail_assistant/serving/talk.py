@@ -5,8 +5,8 @@ from typing import Literal
 from retail_assistant.serving import answers, search_turns, suggestions_to_click
 from retail_assistant.serving.plan import Plan, State, Turn
 from retail_assistant.serving.requests import Request
-from retail_assistant.serving.shop_vocabulary import AUDIENCE, BRAND, KIND
 from retail_assistant.serving.stock import Stock
+from retail_assistant.serving.trade_words import AUDIENCE, BRAND, KIND
 from retail_assistant.serving.turns import Declined, Intent
 from retail_assistant.serving.utterances import foreign_language, is_small_word, read_utterance
 

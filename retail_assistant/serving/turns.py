@@ -79,6 +79,9 @@ class TurnResult(_Frozen):
     """What an answer is from and about: the extension field `retail_assistant` of a completion."""
 
     answer_id: str
+    question: str = Field(
+        default="", description="What was understood, in words that need no conversation."
+    )
     intent: Intent
     written_by: Author
     declined: Declined | None = None

@@ -1,0 +1,91 @@
+"""Servers that run elsewhere: NVIDIA NIM's protocol, and any URL."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from retail_assistant.serving.model_servers.server import Care, ModelServerError
+from retail_assistant.serving.model_servers.variants import Variants
+from retail_assistant.serving.options import ServingSettings, Variant
+from retail_assistant.serving.turns import ModelAwayError
+from retail_assistant.settings import Settings
+from retail_assistant_tests.serving.model_server import ModelServer
+
+PROMPT = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
+CARE = Care(seconds_to_start=10, seconds_between_looks=0.05, most_seconds_between_starts=0.1)
+
+
+@asynccontextmanager
+async def listening(server: ModelServer) -> AsyncIterator[str]:
+    runner = web.AppRunner(server.app(), access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def variants(url: str, variant: Variant, root: Path, **more: object) -> Variants:
+    given = {"variant": variant, "model_url": url, "model_api_key": "key-1", **more}
+    return Variants(Settings(storage_uri=str(root)), ServingSettings.model_validate(given), CARE)
+
+
+async def until_ready(model: object, ready: bool) -> None:
+    async with asyncio.timeout(30):
+        while model.ready is not ready:  # type: ignore[attr-defined]
+            await asyncio.sleep(0.02)
+
+
+def test_a_nim_is_asked_once_it_is_ready_and_left_when_it_is_not(tmp_path: Path) -> None:
+    async def run() -> None:
+        nim = ModelServer("meta/llama", nim=True)
+        async with listening(nim) as url:
+            # With the /v1 that people copy along.
+            there = variants(f"{url}/v1", "nim", tmp_path)
+            nim.ready = False
+            with pytest.raises(ModelServerError, match="/v1/health/ready"):
+                await there.open(None)
+            nim.ready = True
+            model = await there.open(None)
+            assert (model.name, model.champion) == ("meta/llama", None)
+            said = [piece async for piece in model.stream(PROMPT, 3)]
+            assert [piece.text for piece in said] == ["meta/llama "] * 3 + [""]
+            assert (said[-1].finish_reason, said[-1].prompt_tokens) == ("length", 7)
+            asked = nim.bodies[-1]
+            assert asked["messages"] == PROMPT
+            assert (asked["temperature"], asked["max_tokens"]) == (0.0, 3)
+            assert set(nim.keys) == {"Bearer key-1"}
+
+            async with aclosing(model.stream(PROMPT, 100)) as pieces:
+                await anext(pieces)
+            async with asyncio.timeout(10):
+                while not nim.left:  # closing the iterator ends the writing
+                    await asyncio.sleep(0.02)
+
+            nim.ready = False
+            with pytest.raises(ModelAwayError) as told:
+                await anext(model.stream(PROMPT, 3))
+            assert "secret words" not in str(told.value)
+            assert not model.ready
+            nim.ready = True
+            await until_ready(model, ready=True)
+            assert [piece async for piece in model.stream(PROMPT, 1)]
+            await there.close(model)
+
+    asyncio.run(run())
+
+
+def test_the_model_of_a_url_is_the_one_that_is_named(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with listening(ModelServer("one")) as url:
+            with pytest.raises(ModelServerError, match="MODEL_NAME=two; allowed here: one"):
+                await variants(url, "url", tmp_path, model_name="two").open(None)
+        with pytest.raises(ModelServerError, match="does not answer"):
+            await variants(url, "url", tmp_path).open(None)
+
+    asyncio.run(run())

@@ -1,0 +1,93 @@
+"""vLLM's own server: reads what was trained, takes in adapters, comes back after a kill."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from retail_assistant.corpus.rendering import Message, render_prompt
+from retail_assistant.evaluation.transformers_engine import TransformersEngine
+from retail_assistant.serving.model_servers.endpoint import PromptTooLongError, TokenWriter
+from retail_assistant.serving.model_servers.server import Care
+from retail_assistant.serving.model_servers.variants import OpenModel, Variants
+from retail_assistant.serving.options import ServingSettings
+from retail_assistant.serving.served import served_model
+from retail_assistant.serving.turns import ModelAwayError
+from retail_assistant_tests.evaluation.test_engine import TALKATIVE
+from retail_assistant_tests.model_families import gemma_tokenizer, save_tiny_model
+from retail_assistant_tests.serving.champions import champion, storage_with
+
+LENGTH = 512
+HISTORY = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello."}]
+PROMPT = render_prompt("What is it made of?", history=HISTORY)
+TOKENS = 12
+
+
+async def text_of(model: OpenModel, prompt: Sequence[Message], tokens: int = TOKENS) -> str:
+    pieces = [piece async for piece in model.stream(prompt, tokens)]
+    assert pieces[-1].finish_reason in ("stop", "length")
+    return "".join(piece.text for piece in pieces).strip()
+
+
+@pytest.mark.slow
+def test_vllm_reads_what_was_trained_takes_in_adapters_and_comes_back(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    # Gemma: its template refuses a system message, and both it and the tokenizer write a beginning.
+    save_tiny_model(base, gemma_tokenizer(), **TALKATIVE)
+    settings = storage_with(base, tmp_path / "store")
+    first = champion(settings, "one", 1, adapter_seed=1)
+    second = champion(settings, "two", 2, adapter_seed=2)
+    served = served_model(first, settings)
+    encoder = served.encoder()
+    paths = {one.job: one.adapter.folder / "adapter" for one in (first, second)}
+    engine = TransformersEngine(base, paths, encoder, gemma_tokenizer(), LENGTH)
+    wanted = {job: engine.answer([PROMPT], TOKENS, job)[0].text for job in paths}
+    assert wanted["one"] != wanted["two"]
+    serving = ServingSettings(weights="adapter", max_context_tokens=LENGTH)
+    care = Care(seconds_to_start=300, seconds_between_looks=1, most_seconds_between_starts=2)
+
+    async def run() -> None:
+        variants = Variants(settings, serving, care)
+        new = old = await variants.open(first)
+        try:
+            # vLLM itself tells which tokens it has read.
+            request = TokenWriter(encoder, LENGTH).request(old.name, PROMPT, 1)
+            request["extra_body"] |= {"return_token_ids": True}
+            told = await old.server.connection.openai.completions.create(**request)
+            read = (told.choices[0].model_extra or {})["prompt_token_ids"]
+            assert read == encoder.prompt(PROMPT)
+            assert await text_of(old, PROMPT) == wanted["one"]
+            with pytest.raises(PromptTooLongError):
+                await anext(old.stream([{"role": "user", "content": "word " * 2000}], 1))
+
+            # Both answer at once, from one server.
+            new = await variants.open(second, beside=old)
+            assert new.server is old.server
+            both = await asyncio.gather(text_of(old, PROMPT), text_of(new, PROMPT))
+            assert both == [wanted["one"], wanted["two"]]
+            await variants.close(old)
+            with pytest.raises(ModelAwayError):
+                await anext(old.stream(PROMPT, 1))
+
+            async with aclosing(new.stream(PROMPT, LENGTH)) as pieces:
+                await anext(pieces)
+                for one in psutil.Process().children(recursive=True):
+                    if "vllm.entrypoints.launchers.api_server.entry" in one.cmdline():
+                        one.kill()
+                with pytest.raises(ModelAwayError):
+                    async for _ in pieces:
+                        pass
+            assert not new.ready
+            async with asyncio.timeout(300):
+                while not new.ready:
+                    await asyncio.sleep(0.1)
+            # What it had taken in it has again.
+            assert await text_of(new, PROMPT) == wanted["two"]
+        finally:
+            await variants.close(new)
+        assert not psutil.Process().children(recursive=True)
+
+    asyncio.run(run())
