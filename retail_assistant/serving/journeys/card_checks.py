@@ -40,11 +40,9 @@ def of_cards(scene: Scene, rule: CardsRule) -> Iterator[Check]:
     if rule.cheaper_than is not None:
         yield Check("cheaper", _not_cheaper(scene, known, scene.product(rule.cheaper_than)))
     if rule.alternatives_to is not None:
-        asked = scene.product(rule.alternatives_to)
-        yield Check("alternatives_valid", _invalid(scene, known, asked, instead=True))
+        yield from _suggested(scene, known, scene.product(rule.alternatives_to), instead=True)
     if rule.complements_to is not None:
-        asked = scene.product(rule.complements_to)
-        yield Check("complements_valid", _invalid(scene, known, asked, instead=False))
+        yield from _suggested(scene, known, scene.product(rule.complements_to), instead=False)
 
 
 def _name(scene: Scene, product_id: str) -> str:
@@ -77,10 +75,14 @@ def _not_cheaper(scene: Scene, ids: Sequence[str], than: str) -> str:
     return ", ".join(f"{_name(scene, key)} at {scene.stock.price(key)}" for key in wrong)
 
 
-def _invalid(scene: Scene, ids: Sequence[str], asked: str, *, instead: bool) -> str:
-    """The asked product itself may be shown beside its suggestions."""
+def _suggested(scene: Scene, ids: Sequence[str], asked: str, *, instead: bool) -> Iterator[Check]:
+    """Suggestions are valid and the text speaks of one; the asked product may stand beside them."""
     facts = scene.stock.facts.products
     fits = is_alternative if instead else is_complement
     others = [key for key in ids if key != asked]
     wrong = [_name(scene, key) for key in others if not fits(facts[asked], facts[key])]
-    return ", ".join(wrong) if others else "none was suggested"
+    name = "alternatives_valid" if instead else "complements_valid"
+    yield Check(name, ", ".join(wrong) if others else "none was suggested")
+    named = {key for one in scene.named.products for key in one.product_ids}
+    if others:
+        yield Check("suggestion_told", "" if named & set(others) else "the text names none")
