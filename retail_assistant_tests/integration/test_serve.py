@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import openai
+import openai  # noqa: TID253 (no code location is loaded here)
 import psutil
 import pytest
 from playwright.sync_api import Page, expect
