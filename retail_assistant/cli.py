@@ -117,7 +117,7 @@ def _say_where_things_are(settings: Settings) -> None:
     console.print(
         f"\nThe report:  {folder / 'report.html'}   (or: make report)"
         f"\nThe UI:      make ui    then {settings.dagster_ui} and {settings.mlflow_ui}"
-        "\nThe chat:    make serve (a page for shoppers, and an API), or make chat (in the terminal)",
+        "\nThe chat:    make serve (a page for shoppers, an API) or make chat (in the terminal)",
         soft_wrap=True,
         highlight=False,
     )

@@ -147,7 +147,11 @@ def _suggesting(question: str, ask: Ask, found: Retrieved, after: State, stock: 
     more = len(everything(product_id)) > len(suggested)
     suggestions = suggestions_to_click.after_several(len(suggested), more=more)
     shown = tuple(row["product_id"] for row in suggested)
-    plan = Plan(_INTENT[kind], question, found.records, found.named, suggested, suggestions)
+    # In code: the index's suggestions are right, and a model can only repeat them.
+    text = answers.listed(
+        _SUGGESTING[kind][1].format(stock.reference(product_id)), suggested, stock
+    )
+    plan = Plan(_INTENT[kind], question, [], True, suggested, suggestions, text)
     state = State(
         after.search,
         shown,

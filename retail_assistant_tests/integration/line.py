@@ -5,12 +5,16 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import dagster as dg
 
+from retail_assistant.evaluation.registry import Champion
 from retail_assistant.launch.spec import ArtefactRef, read_artefact_ref
+from retail_assistant.storage import TableStore, write_atomically
 
 JOBS = ("tiny-closed-book", "tiny-grounded")
 TINY_STUDY = """
@@ -135,9 +139,40 @@ class FinishedLine(Line):
 
     first: Finished
 
+    @contextmanager
+    def promoted(self, job: str, event: int = 1) -> Iterator[None]:
+        """A job made the champion by hand: one of random weights passes no policy."""
+        adapter = self.adapter(job)
+        champion = Champion(
+            job=job,
+            grounding="none" if "closed" in job else "retrieved",
+            adapter=adapter,
+            base_model=adapter.manifest().inputs["base_model"],
+            registered_model="not registered: placed by a test",
+            why="a test",
+            event=event,
+        )
+        path = self.storage / "champion.json"
+        before = path.read_text() if path.is_file() else None
+        write_atomically(path, champion.model_dump_json())
+        try:
+            yield
+        finally:
+            if before is None:
+                path.unlink()
+            else:
+                write_atomically(path, before)
+
     def report(self) -> Path:
         """The comparison as HTML."""
         return read_artefact_ref(self.storage, "model_comparison").folder / "report.html"
+
+    def asked(self) -> list[tuple[str, str]]:
+        """Questions about different unseen products, each with its product's id."""
+        corpus = TableStore(self.storage).ref("prompt_corpus", "assistant").read()
+        rows = corpus.filter(subset="unseen", intent="attribute").sort("dialogue_id")
+        unique = rows.unique("product_id", keep="first", maintain_order=True)
+        return list(unique.select("question", "product_id").iter_rows())
 
     def comparison(self) -> dict:
         """The comparison as JSON; NaN, which is no JSON, is refused."""

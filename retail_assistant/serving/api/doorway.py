@@ -19,7 +19,6 @@ access = logging.getLogger("retail_assistant.access")
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 """On every answer."""
@@ -28,8 +27,10 @@ DEFAULT_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none';"
     " frame-ancestors 'none'",
     "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
 }
-"""On every answer that does not bring its own: the chat page needs its scripts."""
+"""On every answer that does not bring its own: the chat page needs its scripts, and forms that say
+where they come from."""
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _CLIENT_GONE = 499

@@ -35,11 +35,6 @@ def blocks(text: str) -> list[Block]:
     return found
 
 
-def price_text(amount: float) -> str:
-    """A price in rupees, as the catalog has them: ₹1,952 or ₹19.50."""
-    return f"₹{amount:,.2f}".removesuffix(".00")
-
-
 def percent_off(card: ProductCard) -> int | None:
     """How much less a product costs than before, whole percent; None where it does not."""
     if card.price is None or card.list_price is None or not 0 <= card.price < card.list_price:

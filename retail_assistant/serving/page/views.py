@@ -14,6 +14,7 @@ from retail_assistant.serving.page import texts
 from retail_assistant.serving.page.assets import asset_query
 from retail_assistant.serving.page.forms import Asked, Verdict
 from retail_assistant.serving.page.history import Turn, write_history
+from retail_assistant.serving.prices import price_text
 from retail_assistant.serving.turns import TurnResult
 
 SHOWN_ATTRIBUTES = 4
@@ -76,6 +77,7 @@ class PageView:
             can_opt_out=can_opt_out,
             asset=asset_query,
             texts=texts,
+            price_text=price_text,
             shown_attributes=SHOWN_ATTRIBUTES,
             max_question=MAX_QUESTION_CHARACTERS,
             timeout_ms=int(1000 * (settings.turn_seconds + _MORE_SECONDS)),

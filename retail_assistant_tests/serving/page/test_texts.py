@@ -8,10 +8,10 @@ from retail_assistant.serving.page.texts import (
     Block,
     blocks,
     percent_off,
-    price_text,
     shown_text,
     tint,
 )
+from retail_assistant.serving.prices import price_text
 from retail_assistant.serving.turns import ProductCard
 
 
