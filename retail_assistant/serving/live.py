@@ -9,7 +9,7 @@ changes nothing: the old one goes on, and `status` says why.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +39,9 @@ log = logging.getLogger(__name__)
 class NoModel:
     """A `WritingModel` where none is open yet."""
 
-    async def stream(self, prompt: Sequence[Message], max_tokens: int) -> AsyncIterator[Written]:
+    async def stream(
+        self, prompt: Sequence[Message], max_tokens: int
+    ) -> AsyncGenerator[Written, None]:
         """As `WritingModel.stream`."""
         raise ModelAwayError(AWAY)
         yield
