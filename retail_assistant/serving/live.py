@@ -214,13 +214,18 @@ class LiveAssistant(Generic[Shop]):
         return self._live
 
     async def _watch(self) -> None:
+        # Each by itself: a model takes minutes to start, and the index need not wait for it.
+        await asyncio.gather(
+            *map(self._keep_looking, (self._look_at_champion, self._look_at_index))
+        )
+
+    async def _keep_looking(self, look: Callable[[], Awaitable[None]]) -> None:
         while True:
-            for look in (self._look_at_champion, self._look_at_index):
-                try:
-                    await look()
-                except Exception:
-                    # The watch itself must not end; what is live stays.
-                    log.exception("looking for a new champion or index failed")
+            try:
+                await look()
+            except Exception:
+                # The watch itself must not end; what is live stays.
+                log.exception("looking for a new champion or index failed")
             await asyncio.sleep(self._serving.watch_seconds)
 
     async def _look_at_champion(self) -> None:
