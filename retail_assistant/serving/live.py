@@ -9,7 +9,7 @@ changes nothing: the old one goes on, and `status` says why.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +39,9 @@ log = logging.getLogger(__name__)
 class NoModel:
     """A `WritingModel` where none is open yet."""
 
-    async def stream(self, prompt: Sequence[Message], max_tokens: int) -> AsyncIterator[Written]:
+    async def stream(
+        self, prompt: Sequence[Message], max_tokens: int
+    ) -> AsyncGenerator[Written, None]:
         """As `WritingModel.stream`."""
         raise ModelAwayError(AWAY)
         yield
@@ -213,13 +215,18 @@ class LiveAssistant(Generic[Shop]):
         return self._live
 
     async def _watch(self) -> None:
+        # Each by itself: a model takes minutes to start, and the index need not wait for it.
+        await asyncio.gather(
+            *map(self._keep_looking, (self._look_at_champion, self._look_at_index))
+        )
+
+    async def _keep_looking(self, look: Callable[[], Awaitable[None]]) -> None:
         while True:
-            for look in (self._look_at_champion, self._look_at_index):
-                try:
-                    await look()
-                except Exception:
-                    # The watch itself must not end; what is live stays.
-                    log.exception("looking for a new champion or index failed")
+            try:
+                await look()
+            except Exception:
+                # The watch itself must not end; what is live stays.
+                log.exception("looking for a new champion or index failed")
             await asyncio.sleep(self._serving.watch_seconds)
 
     async def _look_at_champion(self) -> None:

@@ -45,8 +45,8 @@ def open_shop(folder: Path, fingerprint: str) -> str:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Live]:
-    serving = ServingSettings(variant="command", command=COMMAND, watch_seconds=0.1)
+async def running(settings: Settings, command: str = COMMAND) -> AsyncIterator[Live]:
+    serving = ServingSettings(variant="command", command=command, watch_seconds=0.1)
     variants = Variants(settings, serving, CARE)
     async with LiveAssistant(settings, serving, open_shop, variants).running() as live:
         yield live
@@ -176,6 +176,17 @@ def test_a_killed_server_is_started_again(settings: Settings) -> None:
                 assert live.status().model_starts == 2
                 # A lease outlives its model's server.
                 assert [piece async for piece in now.model.stream(PROMPT, 100)][-1].finish_reason
+
+    asyncio.run(run())
+
+
+def test_a_command_that_is_not_there_is_named(settings: Settings) -> None:
+    promote(settings, "one", 1)
+
+    async def run() -> None:
+        async with running(settings, "no-such-program --port {port}") as live:
+            with pytest.raises(ModelServerError, match="no-such-program: No such file"):
+                await live.opened()
 
     asyncio.run(run())
 

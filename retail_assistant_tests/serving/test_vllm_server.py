@@ -53,6 +53,11 @@ def test_vllm_reads_what_was_trained_takes_in_adapters_and_comes_back(tmp_path: 
         variants = Variants(settings, serving, care)
         new = old = await variants.open(first)
         try:
+            # Nothing of it listens but to this machine, and its own routes only to this process.
+            for one in psutil.Process().children(recursive=True):
+                listening = [c for c in one.net_connections() if c.status == psutil.CONN_LISTEN]
+                assert {c.laddr.ip for c in listening} <= {"127.0.0.1"}
+
             # vLLM itself tells which tokens it has read.
             request = TokenWriter(encoder, LENGTH).request(old.name, PROMPT, 1)
             request["extra_body"] |= {"return_token_ids": True}

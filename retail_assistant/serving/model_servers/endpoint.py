@@ -7,7 +7,7 @@ adds no beginning of sequence. Other servers take messages only, and apply the m
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +127,7 @@ class Writer(Protocol):
 
     def stream(
         self, connection: Connection, name: str, prompt: Sequence[Message], max_tokens: int
-    ) -> AsyncIterator[Written]:
+    ) -> AsyncGenerator[Written, None]:
         """As `WritingModel.stream`, of the model `name` at `connection`."""
         ...
 
@@ -159,7 +159,7 @@ class TokenWriter:
 
     async def stream(
         self, connection: Connection, name: str, prompt: Sequence[Message], max_tokens: int
-    ) -> AsyncIterator[Written]:
+    ) -> AsyncGenerator[Written, None]:
         """As `Writer.stream`."""
         request = self.request(name, prompt, max_tokens)
         with _as_away():
@@ -184,7 +184,7 @@ class ChatWriter:
 
     async def stream(
         self, connection: Connection, name: str, prompt: Sequence[Message], max_tokens: int
-    ) -> AsyncIterator[Written]:
+    ) -> AsyncGenerator[Written, None]:
         """As `Writer.stream`."""
         messages: Any = self.encoder.accepted(prompt) if self.encoder else list(prompt)
         with _as_away():
@@ -202,7 +202,7 @@ class ChatWriter:
                     yield piece
 
 
-async def _pieces(chunks: Any, text_of: Any) -> AsyncIterator[Written]:
+async def _pieces(chunks: Any, text_of: Any) -> AsyncGenerator[Written, None]:
     """What a stream of chunks says; the last piece says how it ended, or the stream is lost."""
     finish, usage = None, None
     # Closed early, the response is closed with it, and the server stops writing.

@@ -21,6 +21,8 @@ SECONDS_TO_STOP = 8
 
 SECONDS_BETWEEN_LOOKS = 0.1
 LOG_BYTES = 1_000_000
+CANNOT_START = 127
+"""As shells say it."""
 
 
 def main() -> None:
@@ -31,7 +33,11 @@ def main() -> None:
         signal.signal(sent, lambda *_: ended.set())
     reading, writing = os.pipe()
     with os.fdopen(writing, "wb") as output:
-        tree = ProcessTree(command, os.environ, output)
+        try:
+            tree = ProcessTree(command, os.environ, output)
+        except OSError as error:
+            Path(log).write_text(f"{command[0]}: {error.strerror}\n")
+            sys.exit(CANNOT_START)
     copying = Thread(target=_copy, args=(os.fdopen(reading, "rb"), Path(log)), daemon=True)
     copying.start()
     Thread(target=_wait_for_end, args=(ended,), daemon=True).start()

@@ -10,11 +10,12 @@ import logging
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential
 
@@ -209,14 +210,14 @@ class ModelServer:
 
     async def stream(
         self, name: str, prompt: Sequence[Message], max_tokens: int
-    ) -> AsyncIterator[Written]:
+    ) -> AsyncGenerator[Written, None]:
         """As `WritingModel.stream`, of the model that it calls `name`."""
         running = self._running
         if running is None:
             raise ModelAwayError(AWAY)
         try:
             pieces = self.writer.stream(running.connection, name, prompt, max_tokens)
-            async with aclosing(pieces):  # type: ignore[type-var]
+            async with aclosing(pieces):
                 async for piece in pieces:
                     yield piece
         except LostModelError:
@@ -304,7 +305,7 @@ class ModelServer:
     async def _pause(self, running: Running) -> None:
         """Until the next look: sooner where the process ends, or an answer was lost."""
         seconds = self._care.seconds_between_looks
-        waits = [asyncio.create_task(self._suspected.wait())]
+        waits: list[asyncio.Task[Any]] = [asyncio.create_task(self._suspected.wait())]
         if running.process is not None:
             waits.append(asyncio.create_task(running.process.wait()))
         try:

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,9 +80,11 @@ class OpenModel:
         """Why it does not, for who runs it."""
         return self.server.why
 
-    async def stream(self, prompt: Sequence[Message], max_tokens: int) -> AsyncIterator[Written]:
+    async def stream(
+        self, prompt: Sequence[Message], max_tokens: int
+    ) -> AsyncGenerator[Written, None]:
         """As `WritingModel.stream`."""
-        async with aclosing(self.server.stream(self.name, prompt, max_tokens)) as pieces:  # type: ignore[type-var]
+        async with aclosing(self.server.stream(self.name, prompt, max_tokens)) as pieces:
             async for piece in pieces:
                 yield piece
 
