@@ -1,5 +1,7 @@
 """The champion in conversation: shopping journeys on the catalog of now, checked by its records."""
 
+from typing import Any
+
 import dagster as dg
 import polars as pl
 
@@ -58,6 +60,7 @@ def champion_journeys(
     ref = launcher.launch(context, _spec(champion, catalog_index))
     checks = pl.read_parquet(ref.path("checks"))
     summary = summarize_journeys(checks)
+    seconds: dict[str, Any] = latencies(checks)
     return table_result(
         checks.with_columns(pl.lit(champion.adapter.fingerprint).alias(ADAPTER)),
         headline=headline(checks),
@@ -67,7 +70,7 @@ def champion_journeys(
         skipped=preview(skipped_rows(checks), rows=SHOWN),
         passed_by_kind=dg.MetadataValue.md(kind_bars(summary)),
         artefact=dg.MetadataValue.path(str(ref.folder)),
-        **latencies(checks),
+        **seconds,
     )
 
 

@@ -35,7 +35,7 @@ def test_a_model_plays_the_journeys(finished_line: FinishedLine) -> None:
             "seed": 7,
             "max_tokens": 16,
             "max_context_tokens": 2048,
-            "only": [*IN_CODE, "typo_in_a_name"],
+            "only": [*IN_CODE, "colour_of_a_product"],
         },
         inputs={
             "adapter": adapter.fingerprint,
@@ -55,13 +55,13 @@ def test_a_model_plays_the_journeys(finished_line: FinishedLine) -> None:
     checks = pl.read_parquet(ref.path("checks"))
     assert dict(checks.schema) == CHECKS_SCHEMA
     journeys = {row["journey"]: row for row in journey_rows(checks).to_dicts()}
-    assert set(journeys) == {*IN_CODE, "typo_in_a_name"}
+    assert set(journeys) == {*IN_CODE, "colour_of_a_product"}
     failed = {name: journeys[name]["failed"] for name in IN_CODE}
     assert failed == dict.fromkeys(IN_CODE, "")
     # It was the model that answered, and random weights know no value.
-    asked = checks.filter(journey="typo_in_a_name")
+    asked = checks.filter(journey="colour_of_a_product")
     assert set(asked["written_by"]) == {"model"}
-    assert "value" in journeys["typo_in_a_name"]["failed"]
+    assert "value" in journeys["colour_of_a_product"]["failed"]
     metrics = ref.manifest().metrics
     assert metrics["journeys"] == 4
     assert metrics["passed"] == 3

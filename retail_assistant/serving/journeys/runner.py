@@ -87,12 +87,17 @@ def shopper_text(turn: Turn, cast_: Cast) -> str:
 
 async def _turn(messages: Sequence[Message], answering: Answering, max_tokens: int) -> Spoken:
     began = time.monotonic()
-    first, pieces, results, error = 0.0, [], [], ""
+    first, error = 0.0, ""
+    pieces: list[str] = []
+    results: list[TurnResult] = []
     try:
         async with aclosing(answering.turn(list(messages), max_tokens)) as told:  # type: ignore[type-var]
             async for piece in told:
                 first = first or time.monotonic() - began
-                (pieces if isinstance(piece, str) else results).append(piece)
+                if isinstance(piece, str):
+                    pieces.append(piece)
+                else:
+                    results.append(piece)
     except ModelAwayError:
         raise
     except Exception as problem:

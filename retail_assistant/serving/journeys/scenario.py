@@ -279,9 +279,11 @@ def _unknown(journey: Journey) -> Iterator[str]:
             if other not in known:
                 yield f"products.{role}: no role {other} before it; allowed: {', '.join(known)}"
         known.append(role)
-    for name, wish in {**journey.wishes, **journey.inventions}.items():
-        if wish.like not in journey.products:
-            yield f"{name}.like: no product {wish.like}; allowed: {', '.join(known)}"
+    likes = {name: rule.like for name, rule in journey.wishes.items()}
+    likes |= {name: rule.like for name, rule in journey.inventions.items()}
+    for name, like in likes.items():
+        if like not in journey.products:
+            yield f"{name}.like: no product {like}; allowed: {', '.join(known)}"
     for number, turn in enumerate(journey.turns, start=1):
         for text in (turn.shopper, *turn.expect.forbids):
             for reference in references(text):

@@ -49,7 +49,8 @@ def _of_result(scene: Scene) -> Iterator[Check]:
         wrong = result.intent not in expect.intent
         yield Check("intent", f"{result.intent}" if wrong else "")
     if expect.declined is not None:
-        wrong = result.declined not in (expect.declined or [None])
+        allowed: list[str | None] = [*expect.declined] or [None]
+        wrong = result.declined not in allowed
         told = f"{result.declined or 'not declined'}; expected: {', '.join(expect.declined)}"
         yield Check("declined", told if wrong else "")
     if expect.forbids:

@@ -22,7 +22,7 @@ Record = Mapping[str, Any]
 COLOURS = ("color", "brand color", "primary color")
 # Two spellings of one word.
 _GARMENTS = {noun.strip() for nouns in NOUNS.values() for noun in nouns.split(",")} - {"tshirt"}
-_LISTS = {
+_LISTS: dict[str, Any] = {
     "description_keywords": pl.List(pl.String),
     "categories": pl.List(pl.String),
     "attributes": pl.List(ATTRIBUTE),
@@ -58,7 +58,7 @@ class Stock:
     def of(cls, index: CatalogIndex) -> Self:
         """The stock of an index."""
         rows = list(index.products(index.product_ids()).values())
-        schema = {**dict.fromkeys(_TEXTS, pl.String), **_LISTS}
+        schema: dict[str, Any] = {**dict.fromkeys(_TEXTS, pl.String), **_LISTS}
         present = {name: kind for name, kind in schema.items() if rows and name in rows[0]}
         return cls(pl.DataFrame(rows, schema_overrides=present).sort("product_id"))
 
