@@ -135,6 +135,7 @@ def test_the_champion_descends_from_the_catalog_and_the_base_model(
         "product_images",
         "training_plan",
         "merged_model",
+        "deployment_bundle",
         "hyperparameter_search",
         "trial_adapter",
         "search_report",

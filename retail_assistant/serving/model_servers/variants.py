@@ -29,6 +29,7 @@ from retail_assistant.serving.model_servers.endpoint import (
     Writer,
 )
 from retail_assistant.serving.model_servers.server import (
+    PROBE,
     Care,
     Command,
     ModelServer,
@@ -238,6 +239,8 @@ class Variants:
             body = {"lora_name": served.name, "lora_path": str(served.adapter)}
             try:
                 await server.connection.post("/v1/load_lora_adapter", body)
+                async for _ in server.stream(served.name, PROBE, 1):
+                    pass
             except ModelAwayError:
                 return False
             adapters[served.name] = served
