@@ -112,6 +112,11 @@ class CatalogIndex:
         ids: list[str] = found.to_arrow().column("product_id").to_pylist()
         return ids
 
+    @cached_property
+    def record_columns(self) -> list[str]:
+        """The columns of a PRODUCTS row, without what the index keeps for itself."""
+        return [name for name in self._table.schema.names if name not in _DERIVED]
+
     def columns(self, names: Sequence[str]) -> pl.DataFrame:
         """Some columns of all products, PRODUCTS' or the index's own (kind, audience, price, …)."""
         found: pl.DataFrame = self._table.search().select(list(names)).limit(len(self)).to_polars()
@@ -129,6 +134,16 @@ class CatalogIndex:
         named = [ids for ids, _ in self._names.named(normalise(cut)) if not known & set(ids)]
         groups = [sorted(ids) for ids in (*coded, *named)]
         return [list(ids) for ids in dict.fromkeys(map(tuple, groups))]
+
+    def named(self, query: str, k: int = 2) -> list[tuple[str, float, Match]]:
+        """Id, score and match of the first `k` products that a query names, as `search` has them.
+
+        Without their records, without others to fill places, without the embedding model; [] where
+        it names none.
+        """
+        cut = query[:_QUERY_CHARACTERS]
+        hits = self._named(cut, normalise(cut), None)
+        return [(hit.product_id, hit.score, hit.match) for hit in dict.fromkeys(hits)][:k]
 
     def nearly_mentioned(self, text: str) -> list[str]:
         """Ids of the products whose name a text comes to with a few typos; [] where none."""
@@ -308,8 +323,7 @@ class CatalogIndex:
         if not wanted:
             return {}
         found = self._table.search().where(_column("product_id").isin(wanted)).limit(len(wanted))
-        columns = [name for name in self._table.schema.names if name not in _DERIVED]
-        return {row["product_id"]: row for row in found.select(columns).to_list()}
+        return {row["product_id"]: row for row in found.select(self.record_columns).to_list()}
 
     def _row_with_vector(self, product_id: str) -> dict[str, Any]:
         found = self._table.search().where(_equals("product_id", product_id)).limit(1).to_list()

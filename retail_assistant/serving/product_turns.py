@@ -96,7 +96,7 @@ def product_turn(state: State, ask: Ask, product_id: str, stock: Stock) -> Turn:
         plan = Plan("question", ask.message or told, [], True, [row], suggestions, told)
         return Turn(plan, after)
     question = _standalone(ask, row, stock)
-    found = retrieve([question], stock.index)[0]
+    found = retrieve([question], stock)[0]
     if not found.named or found.records[0]["product_id"] != product_id:
         # A name that reads like another product's code: the record is known all the same.
         found = Retrieved([row], named=True)
@@ -105,7 +105,7 @@ def product_turn(state: State, ask: Ask, product_id: str, stock: Stock) -> Turn:
 
 def named_turn(state: State, request: Request, ask: Ask, stock: Stock) -> Turn:
     """A turn whose message names its product itself: asked as it stands."""
-    found = retrieve([request.text], stock.index)[0]
+    found = retrieve([request.text], stock)[0]
     focus = found.records[0]["product_id"]
     if _told_by_record(ask, found.records[0], stock) is not None:
         return product_turn(state, ask, focus, stock)
@@ -115,7 +115,7 @@ def named_turn(state: State, request: Request, ask: Ask, stock: Stock) -> Turn:
     question = request.text
     if ask.kind == "overview" and "overview" not in request.acts:
         question = _standalone(ask, found.records[0], stock)  # just a name
-        found = retrieve([question], stock.index)[0]
+        found = retrieve([question], stock)[0]
     return _asked(question, ask, found, after, stock)
 
 
@@ -143,7 +143,7 @@ def _suggesting(question: str, ask: Ask, found: Retrieved, after: State, stock: 
             _INTENT[kind], question, found.records[:1], True, [], suggestions, text, "unknown"
         )
         return Turn(plan, after)
-    everything = stock.alternatives if kind == "alternatives" else stock.complements
+    everything = stock.alternative_ids if kind == "alternatives" else stock.complement_ids
     more = len(everything(product_id)) > len(suggested)
     suggestions = suggestions_to_click.after_several(len(suggested), more=more)
     shown = tuple(row["product_id"] for row in suggested)
@@ -168,7 +168,9 @@ def more_suggestions_turn(state: State, request: Request, stock: Stock) -> Turn 
     if state.subject != "suggestions" or state.focus is None or state.ask is None:
         return None
     kind = state.ask.kind
-    everything = (stock.alternatives if kind == "alternatives" else stock.complements)(state.focus)
+    everything = (stock.alternative_ids if kind == "alternatives" else stock.complement_ids)(
+        state.focus
+    )
     ids = everything[state.suggested : state.suggested + SUGGESTIONS]
     rows = stock.products(ids)
     reference = stock.reference(state.focus)

@@ -192,7 +192,7 @@ def values_turn(state: State, request: Request, stock: Stock) -> Turn | None:
 
 def unknown_product_turn(state: State, request: Request, stock: Stock) -> Turn:
     """A product that the shop does not have under that name; the nearest are offered."""
-    found = retrieve([request.text], stock.index)[0]
+    found = retrieve([request.text], stock)[0]
     opening = "We have no product of that name. The nearest in the catalog:"
     text = answers.listed(opening, found.records, stock)
     suggestions = suggestions_to_click.after_several(len(found.records))

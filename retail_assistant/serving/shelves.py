@@ -6,6 +6,7 @@ few comparisons of NumPy arrays, where a query to the index takes some milliseco
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,15 +18,18 @@ from retail_assistant.corpus.rendering import MAX_NAME_CHARACTERS, plain_text
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-COLUMNS = (
+DERIVED = ("name_key", "price", "kind", "audience")
+"""What the index knows of a product beside its record."""
+
+_READ_BY_RULES = (
     "product_id",
     "name",
-    "name_key",
     "brand",
+    "department",
     "category",
     "subcategory",
     "attributes",
-    "price",
+    "kind",
     "audience",
 )
 NO_ROWS: Rows = np.empty(0, dtype=np.int64)
@@ -35,7 +39,9 @@ class Shelves:
     """The products of an index; a row's number is its place in the order of product_id."""
 
     def __init__(self, index: CatalogIndex) -> None:
-        self.frame: pl.DataFrame = index.columns(COLUMNS).sort("product_id")
+        self._record_columns = index.record_columns
+        wanted = dict.fromkeys((*self._record_columns, *DERIVED))
+        self.frame: pl.DataFrame = index.columns(list(wanted)).sort("product_id")
         self.ids: list[str] = self.frame["product_id"].to_list()
         self.prices = self.frame["price"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
         self._row_of = {product_id: row for row, product_id in enumerate(self.ids)}
@@ -51,6 +57,14 @@ class Shelves:
     def ids_of(self, rows: Iterable[int]) -> list[str]:
         """Ids of products by row number."""
         return [self.ids[row] for row in rows]
+
+    def records(self, rows: Rows) -> list[dict[str, Any]]:
+        """PRODUCTS rows as dicts."""
+        return self.frame[rows].select(self._record_columns).to_dicts()
+
+    def garments(self, rows: Rows) -> list[dict[str, Any]]:
+        """PRODUCTS rows with `kind` and `audience`, as the rules of suggestions read them."""
+        return self.frame[rows].select(_READ_BY_RULES).to_dicts()
 
     def name(self, row: int) -> str:
         """A product's name in plain text."""

@@ -1,34 +1,64 @@
 """One version of the index with what is read off it once: shelves, vocabulary, references."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+import polars as pl
+
 from retail_assistant.catalog.index import CatalogIndex
+from retail_assistant.catalog.suggestions import is_alternative, is_complement
 from retail_assistant.corpus.rendering import MAX_NAME_CHARACTERS, item_code, plain_text
 from retail_assistant.serving.shelves import Shelves
 from retail_assistant.serving.shop_vocabulary import ShopVocabulary
 
 _REMEMBERED = 2048
+_LOOKED_AT = 256
 MOST_SUGGESTED = 12
 
 
 class Stock:
-    """What the shop has: the index, and what is looked up in it over and over."""
+    """What the shop has: the index, and what is looked up in it over and over.
+
+    A `corpus.retrieval.RecordSource` that gives what the index gives, from memory where a question
+    names its product.
+    """
 
     def __init__(self, index: CatalogIndex) -> None:
         self.index = index
         self.shelves = Shelves(index)
         self.vocabulary = ShopVocabulary(self.shelves)
         self.reference = lru_cache(maxsize=_REMEMBERED)(self._reference)
-        self.alternatives = lru_cache(maxsize=_REMEMBERED)(self._alternatives)
-        self.complements = lru_cache(maxsize=_REMEMBERED)(self._complements)
+        self.alternative_ids = lru_cache(maxsize=_REMEMBERED)(self._alternative_ids)
+        self.complement_ids = lru_cache(maxsize=_REMEMBERED)(self._complement_ids)
+        self.may_suggest = lru_cache(maxsize=_REMEMBERED)(self._may_suggest)
 
     def products(self, product_ids: Iterable[str]) -> list[dict[str, Any]]:
         """PRODUCTS rows in the order of their ids; unknown ids are left out."""
-        wanted = list(product_ids)
-        rows = self.index.products(wanted)
-        return [rows[product_id] for product_id in wanted if product_id in rows]
+        return self.shelves.records(self.shelves.rows(product_ids))
+
+    def search_many(self, queries: Sequence[str], k: int = 2) -> list[list[dict[str, Any]]]:
+        """As the index, but that places behind named products are not filled with others."""
+        return [self._search(query, k) for query in queries]
+
+    def _search(self, query: str, k: int) -> list[dict[str, Any]]:
+        named = self.index.named(query, k)
+        if not named:
+            return self.index.search(query, k)
+        rows = self.products(product_id for product_id, _, _ in named)
+        return [
+            {**row, "score": score, "match": match}
+            for row, (_, score, match) in zip(rows, named, strict=True)
+        ]
+
+    def alternatives(self, product_id: str, k: int = 2) -> list[dict[str, Any]]:
+        """As the index."""
+        return self.index.alternatives(product_id, k)
+
+    def complements(self, product_id: str, k: int = 2) -> list[dict[str, Any]]:
+        """As the index."""
+        return self.index.complements(product_id, k)
 
     def _reference(self, product_id: str) -> str:
         """How a product is called so that retrieval finds just it: its name, or name and code."""
@@ -40,12 +70,30 @@ class Stock:
             return name
         return f"{name} (item {item_code(product_id)})"
 
-    def _alternatives(self, product_id: str) -> tuple[str, ...]:
+    def _alternative_ids(self, product_id: str) -> tuple[str, ...]:
         """Ids of products to take instead, the best first."""
         rows = self.index.alternatives(product_id, k=MOST_SUGGESTED)
         return tuple(row["product_id"] for row in rows)
 
-    def _complements(self, product_id: str) -> tuple[str, ...]:
+    def _complement_ids(self, product_id: str) -> tuple[str, ...]:
         """Ids of products to wear with it, the best first."""
         rows = self.index.complements(product_id, k=MOST_SUGGESTED)
         return tuple(row["product_id"] for row in rows)
+
+    def _may_suggest(self, product_id: str) -> tuple[bool, bool]:
+        """Whether a product has alternatives, and complements: by the rules, without ranking.
+
+        Only the first few hundred candidates are looked at: "no" may be wrong, "yes" never is.
+        """
+        own = self.shelves.rows([product_id])
+        row = self.shelves.garments(own)[0]
+        frame, at = self.shelves.frame, int(own[0])
+        there = pl.col("category").eq_missing(pl.lit(frame["category"][at]))
+        same = pl.col("subcategory").eq_missing(pl.lit(frame["subcategory"][at]))
+        here = frame.select(like=there & same, other=there & ~same)
+        found = []
+        for column, rule in (("like", is_alternative), ("other", is_complement)):
+            rows = np.flatnonzero(here[column].to_numpy())
+            spread = rows[:: max(1, len(rows) // _LOOKED_AT)][: 2 * _LOOKED_AT]
+            found.append(any(rule(row, other) for other in self.shelves.garments(spread)))
+        return found[0], found[1]

@@ -89,8 +89,9 @@ def after_product(
         and not value_stands_in(value, row["name"], name)
     ][:1]
     found += [] if price_told else [COST]
-    found += [SIMILAR] if stock.alternatives(row["product_id"]) else []
-    found += [GOES_WITH] if stock.complements(row["product_id"]) else []
+    has_alternatives, has_complements = stock.may_suggest(row["product_id"])
+    found += [SIMILAR] if has_alternatives else []
+    found += [GOES_WITH] if has_complements else []
     return found[:MOST] if len(found) > 1 else [*found, SELL]
 
 
