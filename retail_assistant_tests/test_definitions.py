@@ -137,6 +137,7 @@ def test_the_champion_descends_from_the_catalog_and_the_base_model(
         "trial_adapter",
         "search_report",
         "evaluation_set_audit",
+        "shopper_mix",
         "rejected_labelled_texts",
         "classification_baseline",
         "classifications",

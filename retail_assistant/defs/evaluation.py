@@ -157,6 +157,7 @@ def _predictions_metadata(ref: ArtefactRef) -> dict[str, Any]:
     kinds={"polars", "scipy"},
     partitions_def=job_partitions,
     ins={"prompt_corpus": dg.AssetIn(partition_mapping=task_of_job)},
+    deps=["judge"],
     code_version="2",
 )
 def evaluation_report(
@@ -188,7 +189,7 @@ def evaluation_report(
     owners=OWNERS,
     kinds={"polars", "plotly", "mlflow"},
     ins={"prompt_corpus": dg.AssetIn(partition_mapping=assistant_corpus)},
-    deps=[evaluation_report, adapter],
+    deps=[evaluation_report, adapter, "judge"],
     required_resource_keys={COMPARISON_RUN},
     automation_condition=COMPARE,
     code_version="2",

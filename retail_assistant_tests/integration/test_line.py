@@ -42,6 +42,8 @@ OBSERVED = {
     "labelled_text_file",
     "base_model_source",
     "promotion_policy",
+    "judge",
+    "shopper_mix",
 }
 ANSWERED = ("baseline_predictions", "predictions", "champion_predictions")
 MAY_BE_EMPTY = ("rejected_", "unwritten_", "catalog_changes", "champion_")
