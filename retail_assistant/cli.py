@@ -79,7 +79,8 @@ def run(
             _print_classifiers(job, settings)
         console.print(times_table(ended))
         raise typer.Exit(_told(ended[-1].failure))
-    jobs = [REGISTRY.evaluated_job(name).name for name in job or QUICKSTART_JOBS]
+    named = dict.fromkeys(job or QUICKSTART_JOBS)
+    jobs = [REGISTRY.evaluated_job(name).name for name in named]
     finished = run_slices(jobs, console)
     failure = finished[-1].failure
     if failure is None or finished[-1].name == "compare_and_promote":

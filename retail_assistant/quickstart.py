@@ -2,86 +2,156 @@
 
 import time
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
 from retail_assistant.definitions import defs
-
-BEFORE_TRAINING: tuple[tuple[str, str | None], ...] = (
-    ("observe_catalog", None),
-    ("prepare", None),
-    ("render_prompts", "assistant"),
-    ("answer_baselines", None),
-)
-
-BEFORE_CLASSIFYING: tuple[tuple[str, str | None], ...] = (
-    ("observe_catalog", None),
-    # All tasks have one prompt corpus, which is made of the catalog's tables too.
-    ("prepare", None),
-    ("prepare_classification", None),
-    ("render_prompts", "sentiment"),
-    ("classify_before", None),
-)
+from retail_assistant.defs.partitions import REGISTRY
 
 
 @dataclass(frozen=True)
 class Slice:
-    """A finished slice of the graph."""
+    """A named job of the graph, or the part of it that makes some assets.
+
+    For one partition, or for several neighbouring ones in one run.
+    """
+
+    job: str
+    partitions: tuple[str, ...] = ()
+    assets: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
+
+    @property
+    def name(self) -> str:
+        """What is done, and for whom."""
+        return " ".join([self.title or self.job, ", ".join(self.partitions)]).strip()
+
+    @property
+    def partition(self) -> str | None:
+        """The only partition; None: there are several, or none."""
+        return self.partitions[0] if len(self.partitions) == 1 else None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What makes a run one of several partitions."""
+        if len(self.partitions) < 2:
+            return {}
+        return {
+            "dagster/asset_partition_range_start": self.partitions[0],
+            "dagster/asset_partition_range_end": self.partitions[-1],
+        }
+
+
+BEFORE_TRAINING = (
+    Slice("observe_catalog"),
+    Slice("prepare"),
+    Slice("render_prompts", ("assistant",)),
+)
+
+BEFORE_CLASSIFYING = (
+    Slice("observe_catalog"),
+    # All tasks have one prompt corpus, which is made of the catalog's tables too.
+    Slice("prepare"),
+    Slice("prepare_classification"),
+    Slice("render_prompts", ("sentiment",)),
+    Slice("classify_before"),
+)
+
+JOB = "train_and_evaluate"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A slice of the graph that has ended."""
 
     name: str
     seconds: float
     failure: str | None
 
 
-def run_slices(jobs: Sequence[str], console: Console) -> list[Slice]:
+def run_slices(jobs: Sequence[str], console: Console) -> list[Finished]:
     """Run the graph for the given hyperparameter jobs; stops at the first slice that fails."""
-    trained = [("train_and_evaluate", job) for job in jobs]
-    return _run_in_order([*BEFORE_TRAINING, *trained, ("compare_and_promote", None)], console)
+    return _run_in_order(main_job(jobs, list(REGISTRY.jobs)), console)
 
 
-def run_classifiers(jobs: Sequence[str], console: Console) -> list[Slice]:
+def run_classifiers(jobs: Sequence[str], console: Console) -> list[Finished]:
     """As `run_slices`, for jobs of the task sentiment."""
-    trained = [("train_and_classify", job) for job in jobs]
+    trained = [Slice("train_and_classify", (job,)) for job in jobs]
     return _run_in_order([*BEFORE_CLASSIFYING, *trained], console)
 
 
-def _run_in_order(slices: Sequence[tuple[str, str | None]], console: Console) -> list[Slice]:
+def main_job(jobs: Sequence[str], partitions: Sequence[str]) -> list[Slice]:
+    """The slices for some jobs: all are trained before any is asked.
+
+    An engine takes half a minute to start. One answers for neighbouring jobs, and the first for the
+    baselines too: what asks them afterwards finds them answered.
+    """
+    trained = [Slice(JOB, (job,), ("training_plan", "adapter"), title="train") for job in jobs]
+    groups = neighbours(jobs, partitions)
+    first = {"ops": {"predictions": {"config": {"baselines": True}}}}
+    asked = [
+        Slice(
+            JOB,
+            group,
+            ("predictions",),
+            config={} if number else first,
+            title="answer" if number else "answer baselines,",
+        )
+        for number, group in enumerate(groups)
+    ]
+    # A run of several partitions gives them one data version. Each one's own is noted here.
+    evaluated = ("predictions", "evaluation_report")
+    scored = [Slice(JOB, (job,), evaluated, title="score") for job in jobs]
+    ending = [Slice("answer_baselines"), *scored, Slice("compare_and_promote")]
+    return [*BEFORE_TRAINING, *trained, *asked, *ending]
+
+
+def neighbours(jobs: Sequence[str], partitions: Sequence[str]) -> list[tuple[str, ...]]:
+    """The jobs in groups without a gap between: a run is of a range of partitions."""
+    places = sorted({partitions.index(job) for job in jobs})
+    groups: list[list[int]] = []
+    for place in places:
+        if groups and groups[-1][-1] == place - 1:
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+    return [tuple(partitions[place] for place in group) for group in groups]
+
+
+def _run_in_order(slices: Sequence[Slice], console: Console) -> list[Finished]:
     # Of no use to who runs this: the versions are locked.
     for category in (dg.BetaWarning, dg.PreviewWarning):
         warnings.simplefilter("ignore", category)
     warnings.filterwarnings("ignore", "Asset job .* varying BackfillPolicies")
-    finished: list[Slice] = []
+    finished: list[Finished] = []
     code_location = defs()
     with dg.DagsterInstance.get() as instance:
-        for number, (name, partition) in enumerate(slices, start=1):
-            label = name if partition is None else f"{name} {partition}"
-            console.print(f"[bold]{number}/{len(slices)} {label}[/bold]")
-            finished.append(_run(code_location, instance, name, partition, label))
+        for number, one in enumerate(slices, start=1):
+            console.print(f"[bold]{number}/{len(slices)} {one.name}[/bold]")
+            finished.append(_run(code_location, instance, one))
             if finished[-1].failure:
                 break
     return finished
 
 
-def _run(
-    code_location: dg.Definitions,
-    instance: dg.DagsterInstance,
-    name: str,
-    partition: str | None,
-    label: str,
-) -> Slice:
+def _run(code_location: dg.Definitions, instance: dg.DagsterInstance, one: Slice) -> Finished:
     started = time.monotonic()
-    result = code_location.resolve_job_def(name).execute_in_process(
+    result = code_location.resolve_job_def(one.job).execute_in_process(
         instance=instance,
-        partition_key=partition,
+        partition_key=one.partition,
+        asset_selection=[dg.AssetKey(name) for name in one.assets] or None,
+        tags=one.tags,
         raise_on_error=False,
-        run_config={"loggers": {"console": {}}},
+        run_config={"loggers": {"console": {}}, **one.config},
     )
-    return Slice(
-        label, time.monotonic() - started, None if result.success else failure_reason(result)
+    return Finished(
+        one.name, time.monotonic() - started, None if result.success else failure_reason(result)
     )
 
 
@@ -113,7 +183,7 @@ def _own_words(event: dg.DagsterEvent) -> str:
     return words or error.message.strip()
 
 
-def times_table(finished: Sequence[Slice]) -> Table:
+def times_table(finished: Sequence[Finished]) -> Table:
     """Where the time went."""
     table = Table("slice", "seconds", title="Where the time went")
     table.columns[1].justify = "right"

@@ -141,6 +141,7 @@ def test_the_champion_descends_from_the_catalog_and_the_base_model(
         "search_report",
         "evaluation_set_audit",
         "champion_journeys",
+        "shopper_mix",
         "rejected_labelled_texts",
         "classification_baseline",
         "classifications",

@@ -16,6 +16,8 @@ OBSERVED = dg.AssetSelection.assets(
     "labelled_text_file",
     "base_model_source",
     "promotion_policy",
+    "judge",
+    "shopper_mix",
 )
 """What others have, and change."""
 
@@ -40,7 +42,7 @@ observe_catalog = dg.define_asset_job(
     "observe_catalog",
     OBSERVED,
     description="Look whether the retailer's file, its profile, the store's knowledge, the labelled"
-    " texts, the base model or the promotion policy have changed.",
+    " texts, the base model, the promotion policy, the judge or the shoppers' mix have changed.",
 )
 accept_catalog = dg.define_asset_job(
     "accept_catalog",

@@ -4,7 +4,8 @@ import dagster as dg
 import polars as pl
 
 from retail_assistant.defs.adapters import TRAINING_POOL
-from retail_assistant.defs.evaluation import GROUP, OWNERS, answering_spec
+from retail_assistant.defs.answering import answering_spec
+from retail_assistant.defs.evaluation import GROUP, OWNERS
 from retail_assistant.defs.io_managers import preview, table_result
 from retail_assistant.defs.partitions import assistant_corpus
 from retail_assistant.defs.resources import Launcher

@@ -4,6 +4,7 @@ import dagster as dg
 import polars as pl
 
 from retail_assistant.defs.adapters import TRAINING_POOL
+from retail_assistant.defs.answering import engine_spec
 from retail_assistant.defs.io_managers import preview, table_result
 from retail_assistant.defs.partitions import REGISTRY, job_partitions, task_of_job
 from retail_assistant.defs.resources import Launcher
@@ -50,7 +51,7 @@ def classification_baseline(
     base_model: ArtefactRef,
 ) -> dg.MaterializeResult[pl.DataFrame]:
     """How likely the untouched model finds each label after the held-out texts."""
-    spec = _spec("classification_baseline", BEFORE, prompt_corpus, base_model)
+    spec = _spec("classification_baseline", BEFORE, prompt_corpus, {"base_model": base_model})
     return _classifications_result(launcher.launch(context, spec))
 
 
@@ -72,7 +73,8 @@ def classifications(
 ) -> dg.MaterializeResult[pl.DataFrame]:
     """How likely the trained model finds each label after the same texts."""
     REGISTRY.classifying_job(context.partition_key)
-    spec = _spec("classifications", AFTER, prompt_corpus, base_model, adapter)
+    models = {"base_model": base_model, "adapter": adapter}
+    spec = _spec("classifications", AFTER, prompt_corpus, models)
     return _classifications_result(launcher.launch(context, spec))
 
 
@@ -132,26 +134,14 @@ def label_quality(
     )
 
 
-def _spec(
-    name: str,
-    variant: str,
-    corpus: TableRef,
-    base: ArtefactRef,
-    adapter: ArtefactRef | None = None,
-) -> LaunchSpec:
-    inputs = {"prompt_corpus": corpus.sha256, "base_model": base.fingerprint}
-    paths = {"prompt_corpus": corpus.path, "base_model": base.folder / "model"}
-    if adapter is not None:
-        inputs["adapter"] = adapter.fingerprint
-        paths["adapter"] = adapter.folder / "adapter"
-    return LaunchSpec(
-        name=name,
-        module="retail_assistant.evaluation.classification.predict",
-        config={"variant": variant},
-        inputs=inputs,
-        paths=paths,
+def _spec(name: str, variant: str, corpus: TableRef, models: dict[str, ArtefactRef]) -> LaunchSpec:
+    return engine_spec(
+        name,
+        "retail_assistant.evaluation.classification.predict",
+        {"variant": variant},
+        {"prompt_corpus": corpus},
+        models,
         code_version=CODE_VERSION,
-        root=get_settings().storage,
     )
 
 

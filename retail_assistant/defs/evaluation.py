@@ -1,13 +1,19 @@
 """The evaluation stage: the same questions to every model, scored and compared."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import polars as pl
+from pydantic import Field
 
 from retail_assistant.defs.adapters import TRAINING_POOL, adapter
+from retail_assistant.defs.answering import (
+    ANSWERS_VERSION,
+    baseline_spec,
+    launch_together,
+    prediction_spec,
+)
 from retail_assistant.defs.comparison_automation import COMPARE, COMPARED, comparable_versions
 from retail_assistant.defs.comparison_run import COMPARISON_RUN
 from retail_assistant.defs.io_managers import frame_version, preview, table_facts, table_result
@@ -25,7 +31,6 @@ from retail_assistant.evaluation.archive import (
     write_answers,
     write_comparison,
 )
-from retail_assistant.evaluation.baselines import prompted_baselines
 from retail_assistant.evaluation.breakdowns import breakdowns, strict_beside_loose
 from retail_assistant.evaluation.comparison import Comparison, compare
 from retail_assistant.evaluation.comparison_run import record_comparison
@@ -40,21 +45,25 @@ from retail_assistant.evaluation.evaluated import (
 )
 from retail_assistant.evaluation.metrics import score, summarize
 from retail_assistant.evaluation.pictures import accuracy_bars, drawn
-from retail_assistant.evaluation.predict import together
 from retail_assistant.evaluation.report import headline, markdown_summary, missing
 from retail_assistant.evaluation.semantic import EMBEDDING_MODEL
-from retail_assistant.launch.spec import ArtefactRef, LaunchSpec, Resources, read_manifest
+from retail_assistant.launch.spec import ArtefactRef
 from retail_assistant.settings import get_settings
-from retail_assistant.storage import TableRef, fingerprint
-from retail_assistant.training.jobs import EVALUATED_TASK, Job
-from retail_assistant.training.planning.devices import Devices
+from retail_assistant.storage import TableRef, TableStore, fingerprint
+from retail_assistant.training.jobs import EVALUATED_TASK
 from retail_assistant.training.tracking.tracker import tracked_run
 
 GROUP = "evaluation"
 OWNERS = ["team:machine-learning"]
-MAX_ANSWER_TOKENS = 96
-GIB_A_PROCESS = 4.0
-"""Main memory of an answering process; what a GPU holds is not in it."""
+
+
+class Company(dg.Config):
+    """Who is answered by the same engine."""
+
+    baselines: bool = Field(
+        default=False,
+        description="Also the baselines: `baseline_predictions` then finds them answered.",
+    )
 
 
 @dg.asset(
@@ -63,7 +72,7 @@ GIB_A_PROCESS = 4.0
     kinds={"vllm", "parquet"},
     ins={"prompt_corpus": dg.AssetIn(partition_mapping=assistant_corpus)},
     pool=TRAINING_POOL,
-    code_version="3",
+    code_version=ANSWERS_VERSION,
 )
 def baseline_predictions(
     context: dg.AssetExecutionContext,
@@ -77,28 +86,7 @@ def baseline_predictions(
     The untouched model from memory, with records, and with records and answered examples; plain
     retrieval; and the most frequent training answer to everything.
     """
-    spec = LaunchSpec(
-        name="baseline_predictions",
-        module="retail_assistant.evaluation.predict",
-        config={
-            "variants": prompted_baselines(),
-            "max_tokens": MAX_ANSWER_TOKENS,
-            "retrieval_only": True,
-            "constant": True,
-        },
-        inputs={
-            "prompt_corpus": prompt_corpus.sha256,
-            "assortment": assortment.sha256,
-            "base_model": base_model.fingerprint,
-        },
-        paths={
-            "prompt_corpus": prompt_corpus.path,
-            "assortment": assortment.path,
-            "base_model": base_model.folder / "model",
-        },
-        code_version="3",
-        root=get_settings().storage,
-    )
+    spec = baseline_spec(prompt_corpus, assortment, base_model)
     return _predictions_result(launcher.launch(context, spec))
 
 
@@ -110,10 +98,11 @@ def baseline_predictions(
     backfill_policy=dg.BackfillPolicy.single_run(),
     ins={"prompt_corpus": dg.AssetIn(partition_mapping=task_of_job)},
     pool=TRAINING_POOL,
-    code_version="3",
+    code_version=ANSWERS_VERSION,
 )
 def predictions(
     context: dg.AssetExecutionContext,
+    config: Company,
     launcher: Launcher,
     prompt_corpus: dict[str, TableRef],
     base_model: ArtefactRef,
@@ -129,7 +118,13 @@ def predictions(
         key: prediction_spec(job, prompt_corpus[job.task], base_model, adapter[key])
         for key, job in jobs.items()
     }
-    launch_together(context, launcher, list(specs.values()))
+    beside = []
+    if config.baselines:
+        # No input: what is answered is named by its content, and `baseline_predictions` uses it
+        # only where it would ask for the same.
+        assortment = TableStore(get_settings().storage).ref("assortment")
+        beside = [baseline_spec(prompt_corpus[EVALUATED_TASK], assortment, base_model)]
+    launch_together(context, launcher, [*specs.values(), *beside])
     frames = {}
     for key, spec in specs.items():
         ref = ArtefactRef(folder=spec.folder, fingerprint=spec.fingerprint)
@@ -137,74 +132,10 @@ def predictions(
         facts = table_facts(frames[key], **_predictions_metadata(ref))
         context.add_asset_metadata(facts["metadata"], partition_key=key)
     versions = {key: frame_version(frame) for key, frame in frames.items()}
-    # Dagster knows one data version of a run; of several partitions it names all their content.
+    # Dagster writes one data version to all partitions of a run: a result has one set of tags, and
+    # an asset one result a run. Of several partitions it names all their content.
     version = fingerprint(versions) if len(versions) > 1 else next(iter(versions.values()))
     return dg.MaterializeResult(value=frames, data_version=dg.DataVersion(version))
-
-
-def prediction_spec(
-    job: Job, corpus: TableRef, base_model: ArtefactRef, adapter_ref: ArtefactRef
-) -> LaunchSpec:
-    """What answers a job's questions: its own artefact, whichever jobs are answered beside it."""
-    grounding, processes = job.hyperparameters.grounding, job.resources.processes
-    return answering_spec(job.name, grounding, corpus, base_model, adapter_ref, processes)
-
-
-def answering_spec(
-    job: str,
-    grounding: str,
-    prompt_corpus: TableRef,
-    base_model: ArtefactRef,
-    adapter_ref: ArtefactRef,
-    cpu_processes: int = 1,
-) -> LaunchSpec:
-    """An adapter's answers to the evaluation questions: the same for a job and for a champion."""
-    settings = get_settings()
-    devices = Devices.parsed(settings.devices)
-    gpus = devices.count if devices.kind == "cuda" else 0
-    processes = gpus or cpu_processes
-    return LaunchSpec(
-        name="predictions",
-        module="retail_assistant.evaluation.predict",
-        config={
-            "variants": [{"name": job, "grounding": grounding}],
-            "max_tokens": MAX_ANSWER_TOKENS,
-        },
-        inputs={
-            "prompt_corpus": prompt_corpus.sha256,
-            "base_model": base_model.fingerprint,
-            "adapter": adapter_ref.fingerprint,
-        },
-        paths={
-            "prompt_corpus": prompt_corpus.path,
-            "base_model": base_model.folder / "model",
-            "adapter": adapter_ref.folder / "adapter",
-        },
-        code_version="3",
-        root=settings.storage,
-        resources=Resources(
-            processes=processes,
-            gpus=gpus,
-            cpus=processes if processes > 1 else None,
-            memory_gib=GIB_A_PROCESS * processes,
-        ),
-    )
-
-
-def launch_together(
-    context: dg.AssetExecutionContext, launcher: Launcher, specs: Sequence[LaunchSpec]
-) -> None:
-    """Answer for all artefacts that are not there yet, with one engine.
-
-    Raises:
-        LaunchError: some have no answers; the others keep theirs.
-    """
-    unanswered = [spec for spec in specs if read_manifest(spec.folder) is None]
-    for spec in specs:
-        if spec not in unanswered:
-            context.log.info(f"{spec.name} {spec.fingerprint}: unchanged, kept")
-    if unanswered:
-        launcher.launch(context, together(unanswered))
 
 
 def _predictions_result(ref: ArtefactRef) -> dg.MaterializeResult[pl.DataFrame]:
@@ -226,6 +157,7 @@ def _predictions_metadata(ref: ArtefactRef) -> dict[str, Any]:
     kinds={"polars", "scipy"},
     partitions_def=job_partitions,
     ins={"prompt_corpus": dg.AssetIn(partition_mapping=task_of_job)},
+    deps=["judge"],
     code_version="2",
 )
 def evaluation_report(
@@ -257,7 +189,7 @@ def evaluation_report(
     owners=OWNERS,
     kinds={"polars", "plotly", "mlflow"},
     ins={"prompt_corpus": dg.AssetIn(partition_mapping=assistant_corpus)},
-    deps=[evaluation_report, adapter],
+    deps=[evaluation_report, adapter, "judge"],
     required_resource_keys={COMPARISON_RUN},
     automation_condition=COMPARE,
     code_version="2",

@@ -1,13 +1,45 @@
 """Truthfulness by the judge of the settings, where there is one."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from retail_assistant.evaluation.judge import configured_judge, judge_with_settings
+from retail_assistant.evaluation.judge import (
+    configured_judge,
+    judge_version,
+    judge_with_settings,
+)
+from retail_assistant.settings import get_settings
 
 NO_JUDGE = {"judge": None, "why": "RETAIL_JUDGE_URL names none: truthfulness is empty"}
+
+
+@dg.multi_observable_source_asset(
+    specs=[
+        dg.AssetSpec(
+            "judge",
+            description="Who judges truthfulness and by which rubric, and the person's sheet that"
+            " the judge is compared with: `RETAIL_JUDGE_URL`, `_MODEL` and `_SHEET`.",
+            group_name="evaluation",
+            owners=["team:machine-learning"],
+            kinds={"openai"},
+        )
+    ]
+)
+def observed_judge() -> Iterator[dg.ObserveResult]:
+    """Look who judges."""
+    settings = get_settings()
+    yield dg.ObserveResult(
+        asset_key="judge",
+        data_version=dg.DataVersion(judge_version(settings)),
+        metadata={
+            "url": settings.judge_url or "none",
+            "model": settings.judge_model or "none",
+            "sheet": str(settings.judge_sheet or "none"),
+        },
+    )
 
 
 def judged_predictions(

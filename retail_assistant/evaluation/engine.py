@@ -45,7 +45,8 @@ class Engine(Protocol):
         self, conversations: Sequence[list[Message]], max_tokens: int, adapter: str | None = None
     ) -> list[Answer]:
         """One answer per conversation, in order."""
-        ...
+        written = dict(self.finished(conversations, max_tokens, [adapter] * len(conversations)))
+        return [written[number] for number in range(len(conversations))]
 
     def finished(
         self,
@@ -124,16 +125,11 @@ def open_engine(
     yield _OneAdapter(engine) if isinstance(adapters, Path) else engine
 
 
-class _OneAdapter:
+class _OneAdapter(Engine):
     """An engine whose requests are all for its only adapter."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self.name = engine, engine.name
-
-    def answer(
-        self, conversations: Sequence[list[Message]], max_tokens: int, adapter: str | None = None
-    ) -> list[Answer]:
-        return self._engine.answer(conversations, max_tokens, adapter or ONLY)
 
     def finished(
         self,
@@ -155,6 +151,14 @@ class _OneAdapter:
         adapter: str | None = None,
     ) -> list[list[float]]:
         return self._engine.log_probabilities(prompts, continuations, adapter or ONLY)
+
+
+def by_adapter(adapters: Sequence[str | None]) -> dict[str | None, list[int]]:
+    """The numbers of the requests of each adapter, in the order in which they first ask for it."""
+    groups: dict[str | None, list[int]] = {}
+    for number, adapter in enumerate(adapters):
+        groups.setdefault(adapter, []).append(number)
+    return groups
 
 
 def joined(

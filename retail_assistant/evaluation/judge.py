@@ -32,7 +32,8 @@ from retail_assistant.evaluation.rubric import (
     read_verdict,
 )
 from retail_assistant.objects import ObjectStore
-from retail_assistant.settings import SettingsError, get_settings
+from retail_assistant.settings import Settings, SettingsError, get_settings
+from retail_assistant.storage import file_sha256, fingerprint
 
 KEY_VARIABLE = "RETAIL_JUDGE_API_KEY"
 """The environment variable that holds the judge's key. It is kept nowhere else."""
@@ -99,6 +100,19 @@ def configured_judge() -> GeneratorChoice | None:
         problem = error.errors()[0]
         field = "_".join(("RETAIL_JUDGE", *map(str, problem["loc"]))).upper()
         raise SettingsError(f"{field}: {problem['msg']}") from None
+
+
+def judge_version(settings: Settings) -> str:
+    """Of what a score depends on beside the answers: the judge, its rubric, the person's sheet."""
+    sheet = settings.judge_sheet
+    return fingerprint(
+        {
+            "url": settings.judge_url,
+            "model": settings.judge_model,
+            "rubric": RUBRIC_VERSION,
+            "sheet": file_sha256(sheet) if sheet is not None else None,
+        }
+    )
 
 
 def judge_answers(

@@ -86,10 +86,16 @@ class Evaluation:
 
 
 def together(specs: Sequence[LaunchSpec]) -> LaunchSpec:
-    """One launch for several artefacts: that of the first, and the others beside it."""
+    """One launch for several artefacts: that of the first, and the others beside it.
+
+    It needs what the one that needs most does.
+    """
     first, *rest = specs
+    if not rest:
+        return first
     beside = [spec.model_dump(mode="json") for spec in rest]
-    return first.model_copy(update={"execution": {BESIDE: beside}}) if beside else first
+    resources = max((spec.resources for spec in specs), key=lambda needs: needs.processes)
+    return first.model_copy(update={"execution": {BESIDE: beside}, "resources": resources})
 
 
 def evaluation_questions(corpus: pl.DataFrame) -> pl.DataFrame:
@@ -147,7 +153,7 @@ def _run(work: Workload) -> None:
         return
     for one in evaluations:
         if one.refused is None:
-            _gather(one)
+            _gather(one, processes)
             if one.work is not work:
                 one.work.finish()
     refused = [one for one in evaluations if one.refused is not None]
@@ -243,10 +249,10 @@ def _ask(
         one.work.metrics["questions_asked"] = sum(shard.questions.height for shard in mine)
 
 
-def _gather(one: Evaluation) -> None:
+def _gather(one: Evaluation, processes: int) -> None:
     """All shards, and what needs no model, as one table; and what is known of it."""
     work = one.work
-    frames = [_answers(one)]
+    frames = [_answers(one, processes)]
     if one.config.retrieval_only:
         paths, versions = work.spec.paths, work.spec.inputs
         catalog = TableRef(path=paths["assortment"], sha256=versions["assortment"], rows=0)
@@ -270,7 +276,7 @@ def _gather(one: Evaluation) -> None:
         work.metrics["parity_allowed"] = found.allowed
 
 
-def _answers(one: Evaluation) -> pl.DataFrame:
+def _answers(one: Evaluation, processes: int) -> pl.DataFrame:
     """All shards as one table; the seconds that each variant took are noted."""
     seconds = {variant.name: 0.0 for variant in one.config.variants}
     frames = []
@@ -281,7 +287,7 @@ def _answers(one: Evaluation) -> pl.DataFrame:
     metrics = one.work.metrics
     metrics |= {f"seconds {name}": round(took, 1) for name, took in seconds.items()}
     answered = pl.concat(frames)
-    elapsed = sum(seconds.values()) / one.work.spec.resources.processes
+    elapsed = sum(seconds.values()) / processes
     metrics["questions_per_second"] = round(answered.height / max(elapsed, 1e-9), 3)
     return answered
 

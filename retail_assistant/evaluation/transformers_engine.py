@@ -8,7 +8,7 @@ from typing import Any
 from retail_assistant.corpus.encoding import Encoder
 from retail_assistant.corpus.rendering import Message
 from retail_assistant.evaluation.adapter_weights import adapter_config
-from retail_assistant.evaluation.engine import Answer, joined
+from retail_assistant.evaluation.engine import Answer, Engine, by_adapter, joined
 
 
 class AdaptedModel:
@@ -62,7 +62,7 @@ class AdaptedModel:
             return found
 
 
-class TransformersEngine:
+class TransformersEngine(Engine):
     """An `Engine` on Hugging Face generate."""
 
     name = "hugging face generate"
@@ -82,13 +82,6 @@ class TransformersEngine:
             tokenizer.pad_token = tokenizer.eos_token
         self._stops = {encoder.end_of_turn, tokenizer.eos_token_id}
 
-    def answer(
-        self, conversations: Sequence[list[Message]], max_tokens: int, adapter: str | None = None
-    ) -> list[Answer]:
-        """As `Engine.answer`."""
-        written = dict(self.finished(conversations, max_tokens, [adapter] * len(conversations)))
-        return [written[number] for number in range(len(conversations))]
-
     def finished(
         self,
         conversations: Sequence[list[Message]],
@@ -96,10 +89,7 @@ class TransformersEngine:
         adapters: Sequence[str | None],
     ) -> Iterator[tuple[int, Answer]]:
         """As `Engine.finished`: in batches of one adapter each."""
-        groups: dict[str | None, list[int]] = {}
-        for number, adapter in enumerate(adapters):
-            groups.setdefault(adapter, []).append(number)
-        for adapter, numbers in groups.items():
+        for adapter, numbers in by_adapter(adapters).items():
             for start in range(0, len(numbers), self.batch):
                 some = numbers[start : start + self.batch]
                 batch = [conversations[number] for number in some]

@@ -12,7 +12,7 @@ from retail_assistant.evaluation.adapter_weights import (
     rank_step,
     weights,
 )
-from retail_assistant.evaluation.engine import Answer, joined
+from retail_assistant.evaluation.engine import Answer, Engine, by_adapter, joined
 from retail_assistant.vllm_options import vllm_options
 
 MOST_IN_A_BATCH = 16
@@ -115,7 +115,7 @@ def open_vllm(
     return VllmEngine(base, held, encoder, max_length, on_gpu=on_gpu)
 
 
-class VllmEngine:
+class VllmEngine(Engine):
     """An `Engine` on vLLM."""
 
     def __init__(
@@ -136,13 +136,6 @@ class VllmEngine:
         self._asked = 0
         self.name = "vllm on " + ("cuda" if on_gpu else "cpu")
 
-    def answer(
-        self, conversations: Sequence[list[Message]], max_tokens: int, adapter: str | None = None
-    ) -> list[Answer]:
-        """As `Engine.answer`."""
-        written = dict(self.finished(conversations, max_tokens, [adapter] * len(conversations)))
-        return [written[number] for number in range(len(conversations))]
-
     def finished(
         self,
         conversations: Sequence[list[Message]],
@@ -151,11 +144,8 @@ class VllmEngine:
     ) -> Iterator[tuple[int, Answer]]:
         """As `Engine.finished`; where weights are swapped, one adapter after the other."""
         prompts = list(self._encoder.prompts(conversations))
-        groups: dict[str | None, list[int]] = {}
-        for number, adapter in enumerate(adapters):
-            groups.setdefault(adapter, []).append(number)
         waiting: dict[str, int] = {}
-        for adapter, numbers in groups.items():
+        for adapter, numbers in by_adapter(adapters).items():
             request = self._adapters.request(self._llm, adapter)
             for number in numbers:
                 waiting[self._add(prompts[number], max_tokens, request)] = number

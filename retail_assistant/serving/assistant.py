@@ -7,7 +7,7 @@ trained and evaluated, one checked piece after the other (`guard`).
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +79,7 @@ class Assistant:
 
 async def _written(
     now: Live[Catalog], plan: Plan, max_tokens: int, progress: Progress
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str, None]:
     """The model's answer, reviewed."""
     grounded = now.champion is None or now.champion.grounding == "retrieved"
     prompt = render_prompt(plan.question, plan.records if grounded else [], named=plan.named)

@@ -1,6 +1,6 @@
 """A model's answer while it is written: what may be said of it, as soon as it may be said."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 
 from retail_assistant.serving.guard import Reviewer, sentences
@@ -20,7 +20,7 @@ class Progress:
 
 async def reviewed(
     written: AsyncIterator[Written], reviewer: Reviewer, progress: Progress
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str, None]:
     """A model's pieces as they may be said.
 
     Words of the records are passed on as they are written. From the first other word on a sentence

@@ -9,9 +9,14 @@ import polars as pl
 import pytest
 
 from retail_assistant.corpus.splits import sample_products, split_products
-from retail_assistant.defs.audit import evaluation_set_audit, questions_are_like_the_assortment
+from retail_assistant.defs.audit import (
+    evaluation_set_audit,
+    observed_shopper_mix,
+    questions_are_like_the_assortment,
+)
 from retail_assistant.defs.evaluation import evaluation_report
 from retail_assistant.defs.io_managers import StorageIOManager
+from retail_assistant.defs.judging import observed_judge
 from retail_assistant.defs.partitions import job_partitions, task_partitions
 from retail_assistant.evaluation.metrics import SCORED_SCHEMA
 from retail_assistant.settings import get_settings
@@ -143,3 +148,60 @@ def test_the_audit_says_what_the_questions_can_show(run: Run, tmp_path: Path) ->
     assert asked > 0
     (check,) = result.get_asset_check_evaluations()
     assert (check.check_name, check.passed) == ("questions_are_like_the_assortment", True)
+
+
+@pytest.mark.usefixtures("fresh_settings")
+@pytest.mark.parametrize(
+    ("asset", "changes"),
+    [
+        (
+            "judge",
+            [
+                {"RETAIL_JUDGE_URL": "http://127.0.0.1:1/v1", "RETAIL_JUDGE_MODEL": "strict"},
+                {"RETAIL_JUDGE_MODEL": "kind"},
+                {"RETAIL_JUDGE_SHEET": "dialogue_id,variant,truthfulness\n"},
+                {"RETAIL_JUDGE_SHEET": "dialogue_id,variant,truthfulness\nq1,a,5\n"},
+            ],
+        ),
+        (
+            "shopper_mix",
+            [
+                {"RETAIL_SHOPPER_MIX": "intent: {attribute: 1}\n"},
+                {"RETAIL_SHOPPER_MIX": "intent: {overview: 1}\n"},
+            ],
+        ),
+    ],
+)
+def test_another_judge_or_mix_is_another_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asset: str, changes: list[dict[str, str]]
+) -> None:
+    look = dg.Definitions(
+        [observed_judge, observed_shopper_mix], jobs=[dg.define_asset_job("look", asset)]
+    ).resolve_job_def("look")
+    versions = []
+    with dg.DagsterInstance.ephemeral() as instance:
+        for change in [{}, {}, *changes]:
+            for name, value in change.items():
+                if name.endswith(("SHEET", "MIX")):
+                    (tmp_path / name).write_text(value)
+                    monkeypatch.setenv(name, str(tmp_path / name))
+                else:
+                    monkeypatch.setenv(name, value)
+            get_settings.cache_clear()
+            assert look.execute_in_process(instance=instance).success
+            (record,) = instance.fetch_observations(dg.AssetKey(asset), limit=1).records
+            assert record.asset_observation is not None
+            versions.append(record.asset_observation.data_version)
+    assert versions[0] == versions[1]
+    assert len(set(versions)) == 1 + len(changes)
+
+
+def test_a_report_and_an_audit_say_of_which_judge_and_mix_they_were_made(
+    run: Run, tmp_path: Path
+) -> None:
+    for asset, partition, watched in (
+        (evaluation_report, JOB, "judge"),
+        (evaluation_set_audit, None, "shopper_mix"),
+    ):
+        (event,) = run(asset, partition).asset_materializations_for_node(asset.op.name)
+        assert f"dagster/input_data_version/{watched}" in (event.tags or {})

@@ -12,15 +12,14 @@ from retail_assistant.defs.io_managers import StorageIOManager
 from retail_assistant.defs.merged import merged_model
 from retail_assistant.defs.partitions import REGISTRY
 from retail_assistant.defs.resources import Launcher
-from retail_assistant.launch.local import run_local
 from retail_assistant.launch.spec import (
     ArtefactRef,
-    LaunchSpec,
     Manifest,
     read_artefact_ref,
     write_artefact_ref,
 )
 from retail_assistant.settings import get_settings
+from retail_assistant_tests.training.storage import keep_base_model
 
 pytestmark = pytest.mark.slow
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,17 +32,7 @@ def storage(
     """A storage folder with the tiny base model laid out, and an adapter of a shipped job."""
     root = tmp_path_factory.mktemp("var")
     job = next(iter(REGISTRY.jobs))
-    spec = LaunchSpec(
-        name="base_model",
-        module="retail_assistant.base_model",
-        config={"name": str(tiny_model_folder)},
-        inputs={"source": "tiny"},
-        code_version="2",
-        root=root,
-    )
-    run_local(spec)
-    base = ArtefactRef(folder=spec.folder, fingerprint=spec.fingerprint)
-    write_artefact_ref(base, root, "base_model", None)
+    base = keep_base_model(root, tiny_model_folder)
     write_artefact_ref(an_adapter(base, root), root, "adapter", job)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RETAIL_STORAGE_URI", str(root))

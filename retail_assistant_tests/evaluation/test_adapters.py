@@ -9,17 +9,20 @@ from pathlib import Path
 import pytest
 
 from retail_assistant.corpus.encoding import Encoder
-from retail_assistant.corpus.rendering import render_prompt
 from retail_assistant.evaluation.adapter_weights import AdapterError, adapter_config, weights
 from retail_assistant.evaluation.engine import Engine, open_engine
 from retail_assistant.evaluation.parity import Gold, ParityError, parity, references
 from retail_assistant.evaluation.transformers_engine import AdaptedModel
 from retail_assistant.evaluation.vllm_engine import BesideTheBase, VllmEngine
 from retail_assistant_tests.evaluation.adapters import save_adapter, with_config
+from retail_assistant_tests.evaluation.engines import (
+    CONVERSATIONS,
+    MAX_TOKENS,
+    check_answers,
+    check_own_log_probabilities,
+)
 from retail_assistant_tests.model_families import gemma_tokenizer, save_tiny_model
 
-CONVERSATIONS = [render_prompt(question) for question in ("Why?", "What is it made of?", "Hm?")]
-MAX_TOKENS = 12
 GOLD = Gold(
     prompts=[[5, 6, 7, 8, 9], [40] * 30, [77, 12]],
     answers=[[30, 31, 99, 100], [41, 42], [5, 4, 3, 2, 301]],
@@ -160,6 +163,8 @@ def test_vllm_on_a_cpu_swaps_its_weights(base: Path, adapters: dict[str, Path]) 
 def check_swapping(base: Path, adapters: dict[str, Path]) -> None:
     with open_engine(base, adapters, style="chat", max_length=512, say=lambda _: None) as engine:
         assert engine.name == "vllm on cpu"
+        check_answers(engine, Encoder(gemma_tokenizer()))
+        check_own_log_probabilities(engine, base)
         check_engine(engine, base, adapters)
         check_parity(engine, base, adapters)
 

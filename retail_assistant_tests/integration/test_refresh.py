@@ -49,6 +49,8 @@ OBSERVED = {
     "labelled_text_file",
     "base_model_source",
     "promotion_policy",
+    "judge",
+    "shopper_mix",
 }
 MODULE = "retail_assistant.definitions"
 LOOK_SECONDS = 2
