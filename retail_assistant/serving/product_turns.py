@@ -16,7 +16,7 @@ from retail_assistant.corpus.retrieval import SUGGESTIONS, Retrieved, retrieve
 from retail_assistant.serving import answers, suggestions_to_click
 from retail_assistant.serving.plan import Ask, Plan, State, Turn
 from retail_assistant.serving.requests import Request
-from retail_assistant.serving.stock import Stock
+from retail_assistant.serving.stock import MOST_SUGGESTED, Stock
 from retail_assistant.serving.trade_words import AUDIENCE, BRAND, KIND
 from retail_assistant.serving.turns import Intent
 
@@ -143,8 +143,7 @@ def _suggesting(question: str, ask: Ask, found: Retrieved, after: State, stock: 
             _INTENT[kind], question, found.records[:1], True, [], suggestions, text, "unknown"
         )
         return Turn(plan, after)
-    everything = stock.alternative_ids if kind == "alternatives" else stock.complement_ids
-    more = len(everything(product_id)) > len(suggested)
+    more = len(_suggestions(kind, product_id, stock)) > len(suggested)
     suggestions = suggestions_to_click.after_several(len(suggested), more=more)
     shown = tuple(row["product_id"] for row in suggested)
     # In code: the index's suggestions are right, and a model can only repeat them.
@@ -163,16 +162,20 @@ def _suggesting(question: str, ask: Ask, found: Retrieved, after: State, stock: 
     return Turn(plan, state)
 
 
+def _suggestions(kind: str, product_id: str, stock: Stock) -> list[dict[str, Any]]:
+    """All alternatives or complements that are shown of a product, page by page."""
+    of_kind = stock.alternatives if kind == "alternatives" else stock.complements
+    return of_kind(product_id, MOST_SUGGESTED)
+
+
 def more_suggestions_turn(state: State, request: Request, stock: Stock) -> Turn | None:
     """The next alternatives or complements of a product; None where none were shown."""
     if state.subject != "suggestions" or state.focus is None or state.ask is None:
         return None
     kind = state.ask.kind
-    everything = (stock.alternative_ids if kind == "alternatives" else stock.complement_ids)(
-        state.focus
-    )
-    ids = everything[state.suggested : state.suggested + SUGGESTIONS]
-    rows = stock.products(ids)
+    everything = _suggestions(kind, state.focus, stock)
+    rows = everything[state.suggested : state.suggested + SUGGESTIONS]
+    ids = [row["product_id"] for row in rows]
     reference = stock.reference(state.focus)
     suggested = state.suggested + len(ids)
     if not rows:

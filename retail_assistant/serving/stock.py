@@ -17,6 +17,9 @@ _REMEMBERED = 2048
 _LOOKED_AT = 256
 MOST_SUGGESTED = 12
 
+Scored = tuple[tuple[str, float], ...]
+"""Product ids with their scores, the best first."""
+
 
 class Stock:
     """What the shop has: the index, and what is looked up in it over and over.
@@ -30,8 +33,8 @@ class Stock:
         self.shelves = Shelves(index)
         self.vocabulary = ShopVocabulary(self.shelves)
         self.reference = lru_cache(maxsize=_REMEMBERED)(self._reference)
-        self.alternative_ids = lru_cache(maxsize=_REMEMBERED)(self._alternative_ids)
-        self.complement_ids = lru_cache(maxsize=_REMEMBERED)(self._complement_ids)
+        self._alternatives = lru_cache(maxsize=_REMEMBERED)(self._ranked_alternatives)
+        self._complements = lru_cache(maxsize=_REMEMBERED)(self._ranked_complements)
         self.may_suggest = lru_cache(maxsize=_REMEMBERED)(self._may_suggest)
 
     def products(self, product_ids: Iterable[str]) -> list[dict[str, Any]]:
@@ -53,12 +56,19 @@ class Stock:
         ]
 
     def alternatives(self, product_id: str, k: int = 2) -> list[dict[str, Any]]:
-        """As the index."""
-        return self.index.alternatives(product_id, k)
+        """As the index, up to MOST_SUGGESTED."""
+        return self._with_records(self._alternatives(product_id)[:k], "alternative")
 
     def complements(self, product_id: str, k: int = 2) -> list[dict[str, Any]]:
-        """As the index."""
-        return self.index.complements(product_id, k)
+        """As the index, up to MOST_SUGGESTED."""
+        return self._with_records(self._complements(product_id)[:k], "complement")
+
+    def _with_records(self, scored: Scored, match: str) -> list[dict[str, Any]]:
+        rows = self.products(product_id for product_id, _ in scored)
+        return [
+            {**row, "score": score, "match": match}
+            for row, (_, score) in zip(rows, scored, strict=True)
+        ]
 
     def _reference(self, product_id: str) -> str:
         """How a product is called so that retrieval finds just it: its name, or name and code."""
@@ -70,15 +80,13 @@ class Stock:
             return name
         return f"{name} (item {item_code(product_id)})"
 
-    def _alternative_ids(self, product_id: str) -> tuple[str, ...]:
-        """Ids of products to take instead, the best first."""
-        rows = self.index.alternatives(product_id, k=MOST_SUGGESTED)
-        return tuple(row["product_id"] for row in rows)
+    def _ranked_alternatives(self, product_id: str) -> Scored:
+        found = self.index.alternatives(product_id, k=MOST_SUGGESTED)
+        return tuple((row["product_id"], row["score"]) for row in found)
 
-    def _complement_ids(self, product_id: str) -> tuple[str, ...]:
-        """Ids of products to wear with it, the best first."""
-        rows = self.index.complements(product_id, k=MOST_SUGGESTED)
-        return tuple(row["product_id"] for row in rows)
+    def _ranked_complements(self, product_id: str) -> Scored:
+        found = self.index.complements(product_id, k=MOST_SUGGESTED)
+        return tuple((row["product_id"], row["score"]) for row in found)
 
     def _may_suggest(self, product_id: str) -> tuple[bool, bool]:
         """Whether a product has alternatives, and complements: by the rules, without ranking.
