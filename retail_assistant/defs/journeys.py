@@ -7,8 +7,9 @@ import polars as pl
 
 from retail_assistant.corpus.rendering import PROMPT_VERSION
 from retail_assistant.defs.adapters import TRAINING_POOL
+from retail_assistant.defs.answering import GIB_A_PROCESS
 from retail_assistant.defs.champion_report import NOBODY
-from retail_assistant.defs.evaluation import GIB_A_PROCESS, GROUP, OWNERS
+from retail_assistant.defs.evaluation import GROUP, OWNERS
 from retail_assistant.defs.io_managers import preview, table_result
 from retail_assistant.defs.resources import Launcher
 from retail_assistant.evaluation.champions import Champions

@@ -45,6 +45,9 @@ async def reviewed(
 
 
 def _said(text: str, progress: Progress) -> str:
+    """What is passed on: without blank lines, which what was left out leaves behind."""
+    if not progress.said or progress.said.endswith("\n"):
+        text = text.lstrip()
     progress.said += text
     return text
 
