@@ -21,10 +21,8 @@ from retail_assistant.serving.conversation import Shop
 from retail_assistant.serving.guard import Guard, open_guard
 from retail_assistant.serving.live import Live
 from retail_assistant.serving.plan import Plan
-from retail_assistant.serving.reviewing import Progress, reviewed
+from retail_assistant.serving.reviewing import NOTHING_LEFT, Progress, reviewed
 from retail_assistant.serving.turns import Declined, TurnResult
-
-NOTHING_LEFT = "Our catalog does not say."
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from retail_assistant.serving.guard import Reviewer, sentences
 from retail_assistant.serving.turns import Correction, Written
 
+NOTHING_LEFT = "Our catalog does not say."
 _BROKEN_OFF = "... "
+_LEFT_OUT = "... our catalog does not say."
+"""In place of the rest of a sentence whose beginning was said already."""
 
 
 @dataclass
@@ -71,4 +74,4 @@ def _allowed(sentence: str, told: int, reviewer: Reviewer, progress: Progress) -
         return review.text[told:]
     if review.text:
         return _BROKEN_OFF + review.text
-    return _BROKEN_OFF if beginning.strip() else ""
+    return _LEFT_OUT + sentence[len(sentence.rstrip()) :] if beginning.strip() else ""

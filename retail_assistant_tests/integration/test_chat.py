@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from retail_assistant.corpus.rendering import item_code
-from retail_assistant.serving.assistant import NOTHING_LEFT
+from retail_assistant.serving.reviewing import NOTHING_LEFT
 from retail_assistant.storage import TableStore
 from retail_assistant_tests.integration.line import FinishedLine
 

@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from retail_assistant.launch.ray_head import free_port
-from retail_assistant.serving.assistant import NOTHING_LEFT
+from retail_assistant.serving.reviewing import NOTHING_LEFT
 from retail_assistant_tests.integration.line import BIN, FinishedLine
 
 pytestmark = pytest.mark.slow

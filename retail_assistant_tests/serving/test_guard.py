@@ -171,6 +171,13 @@ def test_words_of_the_record_are_not_held_back(guard: Guard, cotton: dict[str, A
     assert progress.end.completion_tokens > 0
 
 
+def test_what_was_begun_and_is_not_known_ends_so(guard: Guard, rows: list[Any]) -> None:
+    bare = next(row for row in rows if _value(row, "Fabric") is None)
+    pieces, progress = _streamed(f"The fabric of {bare['name']} is Velvet.\n", _over(guard, bare))
+    assert "".join(pieces) == f"The fabric of {bare['name']} is... our catalog does not say.\n"
+    assert len(progress.corrections) == 1
+
+
 def test_wrong_value_is_never_on_its_way(guard: Guard, cotton: dict[str, Any]) -> None:
     text = f"The fabric of {cotton['name']} is Polyester. The fabric is Polyester."
     pieces, progress = _streamed(text, _over(guard, cotton))
