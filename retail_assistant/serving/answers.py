@@ -37,7 +37,7 @@ UNCLEAR = (
 WHICH_ONE = "Which product do you mean? Please name one, or look for some first."
 START_OVER = "All right, a fresh start. What are you looking for?"
 AGREED = "All right. What would you like to see?"
-SIZES_UNSAID = "The catalog does not say which sizes there are, so I did not go by the size."
+SIZES_UNSAID = "The catalog does not say which sizes these come in, so I did not go by the size."
 _NOT_STATED = "not stated"
 _LONGEST_ECHO = 40
 
@@ -97,7 +97,7 @@ def not_carried(thing: str, offered: Sequence[str]) -> str:
 
 def none_of(label: str, offered: Sequence[str]) -> str:
     """The shop has nothing of a known kind; what it has instead."""
-    opening = f"We have no {label}."
+    opening = f"The catalog lists no {label}."
     return f"{opening} We have {_and(offered)}." if offered else opening
 
 

@@ -17,6 +17,7 @@ from retail_assistant.serving.searches import (
     relaxations,
     search_label,
     search_like,
+    sizes_are_stated,
     whole_kind,
 )
 from retail_assistant.serving.stock import Stock
@@ -30,7 +31,7 @@ def search_turn(state: State, request: Request, stock: Stock) -> Turn:
     """A new or changed search, from its first page."""
     search = refined(state, request, stock)
     notes = answers.unknown_words_note(request.unknown)
-    if search.size is not None and not stock.vocabulary.sizes:
+    if search.size is not None and not sizes_are_stated(search, stock):
         search = replace(search, size=None)
         notes.append(answers.SIZES_UNSAID)
     if request.foreign_money:
@@ -76,7 +77,7 @@ def _nothing(
     products = stock.products(ids)
     count = len(best.rows)
     opening = (
-        f"We have no {label}. Without {best.condition} there"
+        f"The catalog lists no {label}. Without {best.condition} there"
         f" {'is one' if count == 1 else f'are {count}'} ({search_label(best.search, stock)})."
         f" The nearest:"
     )

@@ -127,6 +127,12 @@ def _missed(dimension: str) -> int:
     return _RELAXED_LAST.index(dimension) + 1 if dimension in _RELAXED_LAST else 0
 
 
+def sizes_are_stated(search: Search, stock: Stock) -> bool:
+    """Whether any product that meets a search, but for the size, states a size at all."""
+    meant = _mask(replace(search, size=None), stock)
+    return any(meant[sense.rows].any() for sense in stock.vocabulary.sizes.values())
+
+
 def wish_label(wish: Wish, stock: Stock) -> str:
     """How a condition is said: "red or blue", "for women", "not cotton"."""
     labels = [stock.vocabulary.senses[phrase].label for phrase in wish.phrases]

@@ -110,5 +110,5 @@ SAME_NOUN = {
 }
 """Spellings of one garment."""
 
-WIDER_NOUN = {"pant": ("trouser", "track pant", "trackpant")}
+WIDER_NOUN = {"pant": ("trouser", "track pant", "trackpant"), "tie": ("necktie", "bow tie")}
 """Nouns that mean other garments, too."""

@@ -226,7 +226,10 @@ class TestSearch:
         cheapest = having(shop_products, Type="Kurta").sort("price")["price"][0]
         assert plan.declined == "not_carried"
         assert plan.text is not None
-        assert "We have no kurtas under \u20b950. Without \u201cunder \u20b950\u201d" in plan.text
+        assert (
+            "The catalog lists no kurtas under \u20b950. Without \u201cunder \u20b950\u201d"
+            in plan.text
+        )
         assert current_price(plan.products[0]) == cheapest
 
     def test_words_that_mean_nothing_here_are_said_to_be_left_out(self, talk: Talk) -> None:
