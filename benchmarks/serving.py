@@ -46,8 +46,8 @@ from retail_assistant.corpus.rendering import Message, render_prompt, rendered_a
 from retail_assistant.evaluation.registry import read_champion
 from retail_assistant.launch.ray_head import free_port
 from retail_assistant.launch.spec import read_artefact_ref
-from retail_assistant.serving.conversation import Shop
 from retail_assistant.serving.served import served_model
+from retail_assistant.serving.understanding.conversation import Shop
 from retail_assistant.settings import get_settings
 from retail_assistant.training.merge import merge
 

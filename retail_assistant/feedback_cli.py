@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from retail_assistant.serving.feedback_records import FeedbackRecords
+from retail_assistant.serving.feedback.records import FeedbackRecords
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import StorageError, write_atomically
 
@@ -33,8 +33,8 @@ def report(
     top: Annotated[int, typer.Option(min=1, help="Rows of each table.")] = SHOWN,
 ) -> None:
     """Unanswered questions, products with bad answers, thumbs by model; as of now."""
-    from retail_assistant.serving.feedback import catalog_if_any
-    from retail_assistant.serving.feedback_report import feedback_report, headline
+    from retail_assistant.serving.feedback.report import feedback_report, headline
+    from retail_assistant.serving.feedback.store import catalog_if_any
 
     found = feedback_report(_kept().snapshot(), catalog_if_any(get_settings().storage))
     if as_json:
@@ -75,7 +75,7 @@ def forget(
     answer_id: Annotated[str, typer.Argument(help="The id that came with the answer.")],
 ) -> None:
     """Delete all that is kept of an answer: the turn, its thumbs, its rows in the tables."""
-    from retail_assistant.serving.feedback import forget_answer
+    from retail_assistant.serving.feedback.store import forget_answer
 
     if not forget_answer(get_settings().storage, answer_id):
         raise StorageError(f"nothing is kept of the answer {answer_id!r}")
@@ -85,7 +85,7 @@ def forget(
 @feedback_app.command()
 def prune() -> None:
     """Delete what is older than RETAIL_SERVING_FEEDBACK_DAYS; servers do so when they start."""
-    from retail_assistant.serving.feedback import prune_feedback
+    from retail_assistant.serving.feedback.store import prune_feedback
     from retail_assistant.serving.options import get_serving_settings
 
     days = get_serving_settings().feedback_days
@@ -100,8 +100,8 @@ def candidates(
     ),
 ) -> None:
     """Write the sheet of questions for the next corpus, for a person to answer and approve."""
-    from retail_assistant.serving.feedback import catalog_if_any
-    from retail_assistant.serving.feedback_candidates import candidate_sheet, feedback_candidates
+    from retail_assistant.serving.feedback.candidates import candidate_sheet, feedback_candidates
+    from retail_assistant.serving.feedback.store import catalog_if_any
 
     if output.exists():
         raise ValueError(f"{output} is there already; allowed: another file")
@@ -130,9 +130,9 @@ def approve(
     ] = None,
 ) -> None:
     """Put approved questions with their answers into the store's knowledge, for the next corpus."""
-    from retail_assistant.serving.feedback import known_words
-    from retail_assistant.serving.feedback_candidates import approve as put_into
-    from retail_assistant.serving.feedback_candidates import read_sheet
+    from retail_assistant.serving.feedback.candidates import approve as put_into
+    from retail_assistant.serving.feedback.candidates import read_sheet
+    from retail_assistant.serving.feedback.store import known_words
 
     settings = get_settings()
     folder = knowledge or settings.knowledge

@@ -12,7 +12,7 @@ from retail_assistant.serving import batch
 from retail_assistant.serving.options import get_serving_settings
 from retail_assistant.storage import TableStore
 from retail_assistant_tests.catalogs import assortment_of
-from retail_assistant_tests.serving.test_feedback_report import planted
+from retail_assistant_tests.serving.feedback.test_report import planted
 from retail_assistant_tests.test_cli import Cli, assert_refused, cli
 
 __all__ = ["cli"]

@@ -6,17 +6,21 @@ import dagster as dg
 import polars as pl
 
 from retail_assistant.defs.io_managers import column_schema, preview
-from retail_assistant.serving.feedback import catalog_if_any, prune_feedback, remove_earlier_tables
-from retail_assistant.serving.feedback_candidates import feedback_candidates as candidates_of
-from retail_assistant.serving.feedback_records import FeedbackRecords, of_the_judged
-from retail_assistant.serving.feedback_report import (
+from retail_assistant.serving.feedback.candidates import feedback_candidates as candidates_of
+from retail_assistant.serving.feedback.masking import patterns_left
+from retail_assistant.serving.feedback.records import FeedbackRecords, of_the_judged
+from retail_assistant.serving.feedback.report import (
     LEAST_ASKED,
     FeedbackReport,
     feedback_report,
     headline,
     turns_by_day,
 )
-from retail_assistant.serving.masking import patterns_left
+from retail_assistant.serving.feedback.store import (
+    catalog_if_any,
+    prune_feedback,
+    remove_earlier_tables,
+)
 from retail_assistant.serving.options import get_serving_settings
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import TableStore

@@ -17,12 +17,12 @@ from retail_assistant.catalog.index import CatalogIndex
 from retail_assistant.corpus.reading.text import abstaining_clauses, read_text
 from retail_assistant.corpus.rendering import Message, render_prompt
 from retail_assistant.serving.cards import product_card
-from retail_assistant.serving.conversation import Shop
 from retail_assistant.serving.guard import Guard, open_guard
 from retail_assistant.serving.live import Live
-from retail_assistant.serving.plan import Plan
 from retail_assistant.serving.reviewing import NOTHING_LEFT, Progress, reviewed
 from retail_assistant.serving.turns import Declined, TurnResult
+from retail_assistant.serving.understanding.conversation import Shop
+from retail_assistant.serving.understanding.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from retail_assistant.serving.api.metrics import Metrics
 from retail_assistant.serving.api.routes import ModelIdentity
 from retail_assistant.serving.api.server import uvicorn_server
 from retail_assistant.serving.assistant import Assistant, Catalog, open_catalog
-from retail_assistant.serving.feedback import FeedbackStore
+from retail_assistant.serving.feedback.store import FeedbackStore
 from retail_assistant.serving.live import LiveAssistant
 from retail_assistant.serving.options import ServingSettings, get_serving_settings
 from retail_assistant.serving.page.pictures import pictures_of

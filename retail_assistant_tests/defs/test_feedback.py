@@ -15,7 +15,7 @@ from retail_assistant.defs.feedback import (
     shopper_feedback,
 )
 from retail_assistant.defs.io_managers import StorageIOManager
-from retail_assistant.serving.feedback_records import FeedbackRecords, TurnRecord
+from retail_assistant.serving.feedback.records import FeedbackRecords, TurnRecord
 from retail_assistant.serving.options import get_serving_settings
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import TableStore

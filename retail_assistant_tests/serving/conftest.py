@@ -7,7 +7,7 @@ import pytest
 
 from retail_assistant.catalog.index import CatalogIndex
 from retail_assistant.catalog.index_writer import build_index
-from retail_assistant.serving.conversation import Plan, Shop
+from retail_assistant.serving.understanding.conversation import Plan, Shop
 from retail_assistant_tests.catalogs import assortment_of
 
 Talk = Callable[..., list[Plan]]

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from retail_assistant.serving.feedback import FeedbackStore
+from retail_assistant.serving.feedback.store import FeedbackStore
 from retail_assistant.serving.options import ServingSettings
 from retail_assistant.serving.turns import TurnResult, Versions
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from retail_assistant.corpus.reading.catalog_facts import Span
 from retail_assistant.corpus.reading.text import Text, is_negated, read_text
 from retail_assistant.corpus.rendering import plain_text
-from retail_assistant.serving.acts import Act, acts_in, words_before_thing
-from retail_assistant.serving.price_wishes import PriceRange, read_prices
-from retail_assistant.serving.shop_vocabulary import ShopVocabulary
-from retail_assistant.serving.trade_words import AUDIENCE, KIND
-from retail_assistant.serving.utterances import is_small_word
+from retail_assistant.serving.understanding.acts import Act, acts_in, words_before_thing
+from retail_assistant.serving.understanding.price_wishes import PriceRange, read_prices
+from retail_assistant.serving.understanding.shop_vocabulary import ShopVocabulary
+from retail_assistant.serving.understanding.trade_words import AUDIENCE, KIND
+from retail_assistant.serving.understanding.utterances import is_small_word
 
 MOST_CHARACTERS = 1_000
 MOST_WORDS = 150

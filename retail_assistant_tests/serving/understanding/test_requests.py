@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retail_assistant.serving.conversation import Shop
-from retail_assistant.serving.requests import Request, read_request
-from retail_assistant.serving.shelves import Shelves
-from retail_assistant.serving.shop_vocabulary import ShopVocabulary, plural
+from retail_assistant.serving.understanding.conversation import Shop
+from retail_assistant.serving.understanding.requests import Request, read_request
+from retail_assistant.serving.understanding.shelves import Shelves
+from retail_assistant.serving.understanding.shop_vocabulary import ShopVocabulary, plural
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from retail_assistant.corpus.facts import is_askable_attribute
 from retail_assistant.corpus.phrasing import attribute_wording
 from retail_assistant.corpus.rendering import plain_text, rendered_attributes
 from retail_assistant.serving.prices import CURRENCY, current_price, list_price, price_text
-from retail_assistant.serving.shop_vocabulary import dimension_of
-from retail_assistant.serving.stock import Stock
-from retail_assistant.serving.trade_words import BRAND, COLOR, FABRIC
+from retail_assistant.serving.understanding.shop_vocabulary import dimension_of
+from retail_assistant.serving.understanding.stock import Stock
+from retail_assistant.serving.understanding.trade_words import BRAND, COLOR, FABRIC
 
 Record = Mapping[str, Any]
 

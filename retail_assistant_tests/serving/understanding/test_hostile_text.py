@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retail_assistant.serving.conversation import Shop
+from retail_assistant.serving.understanding.conversation import Shop
 
 UGLY = [
     "a" * 100_000,

@@ -12,12 +12,17 @@ from hashlib import blake2b
 from threading import Lock
 
 from retail_assistant.catalog.index import CatalogIndex
-from retail_assistant.serving import product_turns, search_turns, suggestions_to_click, talk
-from retail_assistant.serving.plan import Ask, Plan, State, Turn
-from retail_assistant.serving.references import pointed_at, pointed_at_several
-from retail_assistant.serving.requests import MOST_CHARACTERS, Request, read_request
-from retail_assistant.serving.searches import search_like
-from retail_assistant.serving.stock import Stock
+from retail_assistant.serving.understanding import (
+    product_turns,
+    search_turns,
+    suggestions_to_click,
+    talk,
+)
+from retail_assistant.serving.understanding.plan import Ask, Plan, State, Turn
+from retail_assistant.serving.understanding.references import pointed_at, pointed_at_several
+from retail_assistant.serving.understanding.requests import MOST_CHARACTERS, Request, read_request
+from retail_assistant.serving.understanding.searches import search_like
+from retail_assistant.serving.understanding.stock import Stock
 
 __all__ = ["Plan", "Shop"]
 

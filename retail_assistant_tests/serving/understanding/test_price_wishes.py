@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retail_assistant.corpus.reading.text import read_text
-from retail_assistant.serving.price_wishes import PriceRange, read_prices
+from retail_assistant.serving.understanding.price_wishes import PriceRange, read_prices
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retail_assistant.serving.masking import (
+from retail_assistant.serving.feedback.masking import (
     catalog_words,
     masked,
     patterns_left,

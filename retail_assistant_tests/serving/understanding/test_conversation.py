@@ -9,8 +9,8 @@ import pytest
 from retail_assistant.catalog.index import CatalogIndex
 from retail_assistant.corpus.rendering import item_code
 from retail_assistant.corpus.retrieval import retrieve
-from retail_assistant.serving.conversation import Plan, Shop
 from retail_assistant.serving.prices import current_price
+from retail_assistant.serving.understanding.conversation import Plan, Shop
 from retail_assistant_tests.serving.conftest import Talk
 
 SHIRT = "Grinook Formal Women's Shirt"

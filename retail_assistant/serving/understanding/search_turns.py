@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from retail_assistant.corpus.retrieval import retrieve
-from retail_assistant.serving import answers, suggestions_to_click
-from retail_assistant.serving.plan import Plan, Search, State, Turn
 from retail_assistant.serving.prices import price_text
-from retail_assistant.serving.requests import Request
-from retail_assistant.serving.searches import (
+from retail_assistant.serving.understanding import answers, suggestions_to_click
+from retail_assistant.serving.understanding.plan import Plan, Search, State, Turn
+from retail_assistant.serving.understanding.requests import Request
+from retail_assistant.serving.understanding.searches import (
     PAGE,
     cheaper_than,
     found_rows,
@@ -20,7 +20,7 @@ from retail_assistant.serving.searches import (
     sizes_are_stated,
     whole_kind,
 )
-from retail_assistant.serving.stock import Stock
+from retail_assistant.serving.understanding.stock import Stock
 
 _OFFERED = 6
 _NEAREST = 3

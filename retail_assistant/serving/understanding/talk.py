@@ -2,13 +2,17 @@
 
 from typing import Literal
 
-from retail_assistant.serving import answers, search_turns, suggestions_to_click
-from retail_assistant.serving.plan import Plan, State, Turn
-from retail_assistant.serving.requests import Request
-from retail_assistant.serving.stock import Stock
-from retail_assistant.serving.trade_words import AUDIENCE, BRAND, KIND
 from retail_assistant.serving.turns import Declined, Intent
-from retail_assistant.serving.utterances import foreign_language, is_small_word, read_utterance
+from retail_assistant.serving.understanding import answers, search_turns, suggestions_to_click
+from retail_assistant.serving.understanding.plan import Plan, State, Turn
+from retail_assistant.serving.understanding.requests import Request
+from retail_assistant.serving.understanding.stock import Stock
+from retail_assistant.serving.understanding.trade_words import AUDIENCE, BRAND, KIND
+from retail_assistant.serving.understanding.utterances import (
+    foreign_language,
+    is_small_word,
+    read_utterance,
+)
 
 _UNLIKE_ANYTHING = 0.3
 _SURELY_UNLIKE_SHOPPING = 0.55

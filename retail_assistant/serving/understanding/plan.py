@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from retail_assistant.serving.price_wishes import PriceRange
-from retail_assistant.serving.requests import Wish
 from retail_assistant.serving.turns import Declined, Intent
+from retail_assistant.serving.understanding.price_wishes import PriceRange
+from retail_assistant.serving.understanding.requests import Wish
 
 Order = Literal["any", "cheapest", "dearest"]
 Subject = Literal["nothing", "search", "product", "suggestions", "comparison"]

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from retail_assistant.serving.plan import Order, Search, State
-from retail_assistant.serving.price_wishes import PriceRange
-from retail_assistant.serving.requests import Request, Wish
-from retail_assistant.serving.shelves import Mask, Rows
-from retail_assistant.serving.stock import Stock
-from retail_assistant.serving.trade_words import AUDIENCE, BRAND, COLOR, KIND
+from retail_assistant.serving.understanding.plan import Order, Search, State
+from retail_assistant.serving.understanding.price_wishes import PriceRange
+from retail_assistant.serving.understanding.requests import Request, Wish
+from retail_assistant.serving.understanding.shelves import Mask, Rows
+from retail_assistant.serving.understanding.stock import Stock
+from retail_assistant.serving.understanding.trade_words import AUDIENCE, BRAND, COLOR, KIND
 
 PAGE = 4
 """Products shown at a time."""

@@ -22,8 +22,8 @@ from retail_assistant.corpus.draws import stable_digest
 from retail_assistant.corpus.knowledge import KnowledgeItem, read_knowledge
 from retail_assistant.corpus.labelled_text_files import TextRow, read_text_rows
 from retail_assistant.corpus.reading.text import normalise
-from retail_assistant.serving.feedback_report import product_names, with_groups
-from retail_assistant.serving.masking import MASKS, personal_data_left
+from retail_assistant.serving.feedback.masking import MASKS, personal_data_left
+from retail_assistant.serving.feedback.report import product_names, with_groups
 from retail_assistant.storage import write_atomically
 
 KNOWN = "questions.jsonl"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from retail_assistant.serving.conversation import Shop
+from retail_assistant.serving.understanding.conversation import Shop
 from retail_assistant_tests.serving.conftest import Talk
 
 OPENINGS = [

@@ -10,13 +10,13 @@ from retail_assistant.corpus.phrasing import asks_for_audience, attribute_wordin
 from retail_assistant.corpus.reading.text import normalise
 from retail_assistant.corpus.rendering import rendered_attributes
 from retail_assistant.corpus.wording import value_stands_in
-from retail_assistant.serving.plan import Search
 from retail_assistant.serving.prices import price_text
-from retail_assistant.serving.searches import PAGE, found_rows
-from retail_assistant.serving.shelves import Rows
-from retail_assistant.serving.shop_vocabulary import dimension_of
-from retail_assistant.serving.stock import Stock
-from retail_assistant.serving.trade_words import COLOR, KIND
+from retail_assistant.serving.understanding.plan import Search
+from retail_assistant.serving.understanding.searches import PAGE, found_rows
+from retail_assistant.serving.understanding.shelves import Rows
+from retail_assistant.serving.understanding.shop_vocabulary import dimension_of
+from retail_assistant.serving.understanding.stock import Stock
+from retail_assistant.serving.understanding.trade_words import COLOR, KIND
 
 MOST = 4
 MORE = "Show me more"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from retail_assistant.serving.feedback_records import FeedbackRecords, Snapshot, TurnRecord
-from retail_assistant.serving.feedback_report import (
+from retail_assistant.serving.feedback.records import FeedbackRecords, Snapshot, TurnRecord
+from retail_assistant.serving.feedback.report import (
     FeedbackReport,
     feedback_report,
     headline,

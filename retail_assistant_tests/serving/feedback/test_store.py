@@ -16,18 +16,18 @@ from threading import Barrier
 import polars as pl
 import pytest
 
-from retail_assistant.serving import feedback
-from retail_assistant.serving.feedback import (
-    FeedbackStore,
-    forget_answer,
-    prune_feedback,
-    remove_earlier_tables,
-)
-from retail_assistant.serving.feedback_records import (
+from retail_assistant.serving.feedback import store as feedback
+from retail_assistant.serving.feedback.records import (
     FeedbackRecords,
     Snapshot,
     TurnRecord,
     of_the_judged,
+)
+from retail_assistant.serving.feedback.store import (
+    FeedbackStore,
+    forget_answer,
+    prune_feedback,
+    remove_earlier_tables,
 )
 from retail_assistant.serving.options import ServingSettings
 from retail_assistant.storage import TableStore

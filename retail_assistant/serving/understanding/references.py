@@ -1,9 +1,9 @@
 """What a message points at among the products shown last: "it", "the second one", "those"."""
 
-from retail_assistant.serving.plan import Search, State
-from retail_assistant.serving.requests import Request
-from retail_assistant.serving.searches import found_rows
-from retail_assistant.serving.stock import Stock
+from retail_assistant.serving.understanding.plan import Search, State
+from retail_assistant.serving.understanding.requests import Request
+from retail_assistant.serving.understanding.searches import found_rows
+from retail_assistant.serving.understanding.stock import Stock
 
 _MOST_COMPARED = 4
 

@@ -10,8 +10,8 @@ import polars as pl
 from retail_assistant.catalog.index import CatalogIndex
 from retail_assistant.catalog.suggestions import is_alternative, is_complement
 from retail_assistant.corpus.rendering import MAX_NAME_CHARACTERS, item_code, plain_text
-from retail_assistant.serving.shelves import Shelves
-from retail_assistant.serving.shop_vocabulary import ShopVocabulary
+from retail_assistant.serving.understanding.shelves import Shelves
+from retail_assistant.serving.understanding.shop_vocabulary import ShopVocabulary
 
 _REMEMBERED = 2048
 _LOOKED_AT = 256

@@ -5,7 +5,7 @@ import pytest
 
 from retail_assistant.catalog.index import CatalogIndex
 from retail_assistant.corpus.retrieval import retrieve
-from retail_assistant.serving.stock import Stock
+from retail_assistant.serving.understanding.stock import Stock
 
 
 @pytest.fixture(scope="module")

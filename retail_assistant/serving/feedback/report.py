@@ -9,7 +9,7 @@ from retail_assistant.catalog.keywords import keywords_of
 from retail_assistant.catalog.near_duplicates import near_duplicates
 from retail_assistant.catalog.pictures import as_markdown, axes
 from retail_assistant.evaluation.statistics import wilson_interval
-from retail_assistant.serving.feedback_records import Snapshot, Totals
+from retail_assistant.serving.feedback.records import Snapshot, Totals
 
 SAME_QUESTION = 0.6
 """Least Jaccard similarity of the content words of two questions that ask the same."""

@@ -11,7 +11,7 @@ from retail_assistant.corpus.approval import ApprovalError
 from retail_assistant.corpus.dialogues import dialogues_frame
 from retail_assistant.corpus.knowledge import knowledge_dialogues, read_knowledge
 from retail_assistant.corpus.screening import screen
-from retail_assistant.serving.feedback_candidates import (
+from retail_assistant.serving.feedback.candidates import (
     CANDIDATES,
     CandidateError,
     approve,
@@ -21,7 +21,7 @@ from retail_assistant.serving.feedback_candidates import (
     read_sheet,
 )
 from retail_assistant_tests.catalogs import assortment_of
-from retail_assistant_tests.serving.test_feedback_report import planted
+from retail_assistant_tests.serving.feedback.test_report import planted
 
 PRODUCTS = pl.DataFrame({"product_id": ["p1", "p2"], "name": ["Warm Kurta", "Red Top"]})
 
@@ -70,7 +70,7 @@ def test_candidates_are_what_was_unknown_or_got_a_thumb_down(candidates: pl.Data
 
 
 def planted_schema() -> pl.Schema:
-    from retail_assistant.serving.feedback_records import FEEDBACK
+    from retail_assistant.serving.feedback.records import FEEDBACK
 
     return pl.Schema(FEEDBACK)
 

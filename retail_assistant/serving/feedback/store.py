@@ -17,8 +17,8 @@ from threading import Lock, Thread
 
 import polars as pl
 
-from retail_assistant.serving.feedback_records import FeedbackRecords, TurnRecord, Verdict
-from retail_assistant.serving.masking import catalog_words, masked
+from retail_assistant.serving.feedback.masking import catalog_words, masked
+from retail_assistant.serving.feedback.records import FeedbackRecords, TurnRecord, Verdict
 from retail_assistant.serving.options import ServingSettings
 from retail_assistant.serving.turns import TurnResult
 from retail_assistant.storage import StorageError, TableStore

@@ -13,12 +13,12 @@ from retail_assistant.corpus.phrasing import (
     product_question,
 )
 from retail_assistant.corpus.retrieval import SUGGESTIONS, Retrieved, retrieve
-from retail_assistant.serving import answers, suggestions_to_click
-from retail_assistant.serving.plan import Ask, Plan, State, Turn
-from retail_assistant.serving.requests import Request
-from retail_assistant.serving.stock import MOST_SUGGESTED, Stock
-from retail_assistant.serving.trade_words import AUDIENCE, BRAND, KIND
 from retail_assistant.serving.turns import Intent
+from retail_assistant.serving.understanding import answers, suggestions_to_click
+from retail_assistant.serving.understanding.plan import Ask, Plan, State, Turn
+from retail_assistant.serving.understanding.requests import Request
+from retail_assistant.serving.understanding.stock import MOST_SUGGESTED, Stock
+from retail_assistant.serving.understanding.trade_words import AUDIENCE, BRAND, KIND
 
 _SUGGESTING = {
     "alternatives": (

@@ -21,8 +21,8 @@ from retail_assistant.corpus.phrasing import attribute_wording
 from retail_assistant.corpus.reading.catalog_facts import PhraseIndex, value_atoms, value_forms
 from retail_assistant.corpus.reading.text import normalise
 from retail_assistant.corpus.rendering import plain_text
-from retail_assistant.serving.shelves import NO_ROWS, Rows, Shelves
-from retail_assistant.serving.trade_words import (
+from retail_assistant.serving.understanding.shelves import NO_ROWS, Rows, Shelves
+from retail_assistant.serving.understanding.trade_words import (
     ASKED_AS,
     AUDIENCE,
     BRAND,
@@ -37,7 +37,7 @@ from retail_assistant.serving.trade_words import (
     WHO,
     WIDER_NOUN,
 )
-from retail_assistant.serving.utterances import is_small_word
+from retail_assistant.serving.understanding.utterances import is_small_word
 
 _MOST_WORDS = 4
 _LONGEST_WORD = 24

@@ -1,0 +1,1 @@
+"""What shoppers asked and thought of the answers: kept masked, told in a report, learned from."""

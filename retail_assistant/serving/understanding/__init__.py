@@ -1,0 +1,1 @@
+"""What a shopper asks for, read from the conversation and the catalog index alone."""
