@@ -16,6 +16,9 @@ round. A level counts only if every request of every round had an answer that th
 errors, none made in code, not one text for all. `added` is the assistant's median less the bare
 server's, less the median time of understanding and retrieval, which is measured alone (`plan`).
 
+With `--soak 300`, instead: 32 clients for so many seconds, searches and questions about products in
+turn; what was lost, and the memory of the assistant's process meanwhile.
+
 The store is that of `make run` (RETAIL_STORAGE_URI), which has to be there.
 """
 
@@ -37,6 +40,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 from evaluation import served
 from openai import AsyncOpenAI  # noqa: TID253 (no code location is loaded here)
 
@@ -54,6 +58,7 @@ from retail_assistant.training.merge import merge
 SECONDS_TO_START = 600
 MAX_TOKENS = 96
 SEED = 7
+SEARCH: list[Message] = [{"role": "user", "content": "Show me shirts for men under 1500"}]
 
 
 @dataclass(frozen=True)
@@ -220,6 +225,36 @@ def report(clients: int, answers: dict[str, list[Answered]], rates: dict[str, li
     )
 
 
+async def soaked(seconds: float, drawn: list[Asked], url: str, pid: int) -> None:
+    """Ask without a pause, and print what was lost and what it took."""
+    client = AsyncOpenAI(base_url=url, api_key="none", max_retries=0)
+    turns = itertools.cycle([turn for one in drawn for turn in (one.messages, SEARCH)])
+    ends, lost = time.monotonic() + seconds, Counter[str]()
+    whole: list[float] = []
+
+    async def one() -> None:
+        while time.monotonic() < ends:
+            try:
+                answer = await ask(client, "retail-assistant", next(turns))
+                lost["empty"] += not answer.text.strip()
+                whole.append(answer.whole)
+            except Exception as error:
+                lost[type(error).__name__] += 1
+
+    async def watch() -> None:
+        process = psutil.Process(pid)
+        while time.monotonic() < ends:
+            rss = process.memory_info().rss / 2**20
+            print(f"{len(whole):>7} answers, {rss:.0f} MiB, lost: {sum(lost.values())}", flush=True)
+            await asyncio.sleep(seconds / 10)
+
+    await asyncio.gather(watch(), *(one() for _ in range(32)))
+    told = ", ".join(f"{count} {name}" for name, count in lost.items() if count) or "nothing"
+    print(
+        f"{len(whole)} answers in {seconds:.0f} s, median {statistics.median(whole):.2f} s; lost: {told}"
+    )
+
+
 def main() -> None:
     """Start both servers, ask, end them."""
     parser = argparse.ArgumentParser(
@@ -228,6 +263,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=64, help="Of each level and round.")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--soak", type=float, metavar="SECONDS", help="32 clients, so long.")
     asked = parser.parse_args()
     settings = get_settings()
     ref = read_artefact_ref(settings.storage, "catalog_index")
@@ -259,7 +295,11 @@ def ask_both(asked: argparse.Namespace, drawn: list[Asked], seconds: list[float]
                 f"{len(os.sched_getaffinity(0))} cores, {asked.rounds} rounds of {asked.requests}"
                 f" requests a level; plan: p50 {plan[0]:.1f} ms, p95 {plan[1]:.1f} ms"
             )
-            asyncio.run(measured(asked, drawn, f"http://127.0.0.1:{port}/v1", f"{url}/v1"))
+            ours = f"http://127.0.0.1:{port}/v1"
+            if asked.soak:
+                asyncio.run(soaked(asked.soak, drawn, ours, process.pid))
+            else:
+                asyncio.run(measured(asked, drawn, ours, f"{url}/v1"))
         finally:
             process.terminate()
             process.wait(60)
