@@ -251,7 +251,8 @@ async def soaked(seconds: float, drawn: list[Asked], url: str, pid: int) -> None
     await asyncio.gather(watch(), *(one() for _ in range(32)))
     told = ", ".join(f"{count} {name}" for name, count in lost.items() if count) or "nothing"
     print(
-        f"{len(whole)} answers in {seconds:.0f} s, median {statistics.median(whole):.2f} s; lost: {told}"
+        f"{len(whole)} answers in {seconds:.0f} s, median {statistics.median(whole):.2f} s;"
+        f" lost: {told}"
     )
 
 
