@@ -29,13 +29,13 @@ from retail_assistant.serving.model_servers.endpoint import (
     Writer,
     connect,
 )
-from retail_assistant.serving.model_servers.guard import SECONDS_TO_STOP
 from retail_assistant.serving.turns import ModelAwayError, Written
 
 GUARD = "retail_assistant.serving.model_servers.guard"
 PROBE: list[Message] = [{"role": "user", "content": "Hello"}]
 SECONDS_BETWEEN_TRIES = 0.2
 LOG_TAIL_LINES = 15
+SECONDS_TO_END = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -103,10 +103,10 @@ class Guarded:
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
-            await asyncio.wait_for(self._process.wait(), 3 * SECONDS_TO_STOP)
+            await asyncio.wait_for(self._process.wait(), SECONDS_TO_END)
         except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
+            # Never killed: it alone knows all of the command's processes, and goes on ending them.
+            log.error("a model server has not ended after %g s. Log: %s", SECONDS_TO_END, self._log)
 
     def last_words(self) -> str:
         """How it ended, where its log is, and the end of that."""
