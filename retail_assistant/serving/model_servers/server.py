@@ -106,7 +106,9 @@ class Guarded:
             await asyncio.wait_for(self._process.wait(), SECONDS_TO_END)
         except TimeoutError:
             # Never killed: it alone knows all of the command's processes, and goes on ending them.
-            log.error("a model server has not ended after %g s. Log: %s", SECONDS_TO_END, self._log)
+            log.warning(
+                "a model server has not ended after %g s. Log: %s", SECONDS_TO_END, self._log
+            )
 
     def last_words(self) -> str:
         """How it ended, where its log is, and the end of that."""
