@@ -135,23 +135,40 @@ class Reviewer:
             return Review(sentence)
         if found := _LINK.search(sentence) or _PROMISE.search(sentence):
             return _withheld("promise", found[0])
-        reading = self._read(sentence)
-        if reading.abstained or reading.empty:
+        reading = self._read(sentence, self._subject)
+        if reading.empty:
             return Review(sentence)
+        subject = self._record_meant(reading.named)
+        if reading.abstained:
+            # Not to know is always allowed, and what is said beside it is not.
+            return self._beside_not_knowing(sentence, subject, reading.named)
         if (wrong := self._wrong_product(reading.named)) is not None:
             return _withheld("product", wrong)
-        subject = self._record_meant(reading.named)
         if subject is None:
             return _withheld("product", sentence.strip())
-        return self._prices(sentence, subject) or self._values(sentence, subject, reading.named)
+        mended = self._prices(sentence, subject) or self._values(sentence, subject, reading.named)
+        if mended is None and (unheard := self._unheard_of(sentence)) is not None:
+            return _withheld(unheard, sentence.strip())
+        return mended or Review(sentence)
 
-    def _read(self, sentence: str, attribute: str | None = None) -> AnswerReading:
-        record = self._facts.products.get(self._subject or "")
+    def _beside_not_knowing(
+        self, sentence: str, subject: Record | None, named: NamedText
+    ) -> Review:
+        if subject is None:
+            money = _MONEY.search(sentence)
+            return _withheld("price", money[0]) if money else Review(sentence)
+        mended = self._prices(sentence, subject) or self._values(sentence, subject, named)
+        return mended or Review(sentence)
+
+    def _read(
+        self, sentence: str, product_id: str | None, attribute: str | None = None
+    ) -> AnswerReading:
+        record = self._facts.products.get(product_id or "")
         gold = ", ".join(record.attributes.get(attribute or "", ())) if record else None
         question = Question(
             question=self._question,
             intent="attribute",
-            product_id=self._subject,
+            product_id=product_id,
             product_name=record.name if record else None,
             asked_attribute=attribute,
             gold_value=gold or None,
@@ -202,11 +219,11 @@ class Reviewer:
             return Review(sentence[:start] + _money(paid) + sentence[end:], (wrong,))
         return None
 
-    def _values(self, sentence: str, record: Record, named: NamedText) -> Review:
-        """The sentence, or another one where it contradicts the record."""
+    def _values(self, sentence: str, record: Record, named: NamedText) -> Review | None:
+        """Another sentence where it contradicts the record."""
         facts = self._facts.products.get(record["product_id"])
         if facts is None:
-            return Review(sentence)
+            return None
         words = [
             "" if place in named.masked else word for place, word in enumerate(named.text.words)
         ]
@@ -218,10 +235,8 @@ class Reviewer:
             )
             if (found := self._wrong_value(sentence, facts, attribute)) is not None
         ]
-        if not wrong and (unheard := self._unheard_of(sentence)) is not None:
-            return _withheld(unheard, sentence.strip())
         if not wrong:
-            return Review(sentence)
+            return None
         return Review(_mended(sentence, wrong, record), tuple(wrong))
 
     def _unheard_of(self, sentence: str) -> str | None:
@@ -236,7 +251,7 @@ class Reviewer:
     def _wrong_value(self, sentence: str, facts: ProductFacts, attribute: str) -> Correction | None:
         """What the sentence says of an attribute and the record contradicts or does not have."""
         recorded = facts.attributes.get(attribute, ())
-        reading = self._read(sentence, attribute)
+        reading = self._read(sentence, facts.product_id, attribute)
         if reading.abstained:
             return None
         gold = frozenset[str]().union(*(value_atoms(attribute, value) for value in recorded))

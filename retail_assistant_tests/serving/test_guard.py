@@ -133,6 +133,30 @@ def test_without_records_only_not_knowing_passes(guard: Guard) -> None:
     assert reviewer.review("The color of it is Red.").text == ""
 
 
+def test_not_knowing_is_no_way_past_the_guard(guard: Guard, cotton: dict[str, Any]) -> None:
+    reviewer = _over(guard, cotton)
+    known = reviewer.review("The catalog does not say what the lining is.")
+    assert known.corrections == ()
+    price = reviewer.review("The catalog does not say, but it costs ₹1.")
+    assert "₹1." not in price.text
+    value = reviewer.review("The catalog does not say the lining, but the fabric is Polyester.")
+    assert "olyester" not in value.text
+    nobody = guard.over("Do you have Zorblax?", [])
+    assert nobody.review("The catalog has no Zorblax.").corrections == ()
+    assert nobody.review("The catalog has no Zorblax for ₹5.").text == ""
+
+
+def test_a_sentence_about_the_second_record_is_read_with_it(
+    guard: Guard, cotton: dict[str, Any], rows: list[Any]
+) -> None:
+    silk = next(
+        row for row in rows if _value(row, "Fabric") == "Silk" and row["name"] != cotton["name"]
+    )
+    reviewer = _over(guard, cotton, silk)
+    assert reviewer.review(f"- {called_product(silk)}: fabric: Silk").corrections == ()
+    assert "Cotton" not in reviewer.review(f"- {called_product(silk)}: fabric: Cotton").text
+
+
 def test_gold_answers_pass_untouched(guard: Guard, products: pl.DataFrame) -> None:
     """Whatever the corpus holds to be right, the guard does too: no false alarm."""
     splits = split_products(products, seed=0)
