@@ -35,6 +35,8 @@ _SUGGESTING = {
         "The catalog has nothing that goes with {}.",
     ),
 }
+_FEWEST_LETTERS = 5
+_LONG = 8
 _INTENT: dict[str, Intent] = {
     "overview": "overview",
     "alternatives": "alternatives",
@@ -97,8 +99,17 @@ def _asks_again(request: Request, product_id: str, state: State, stock: Stock) -
     if state.ask is None or state.ask.kind == "other":
         return False
     name = normalise(stock.reference(product_id)).split()
-    rest = [word for word in request.words if word not in name]
+    rest = [word for word in request.words if not _is_of_name(word, name)]
     return only_joins(rest) and (bool(rest) or "?" in request.text)
+
+
+def _is_of_name(word: str, name: list[str]) -> bool:
+    """Whether a word is one of a name's, with a typo or two in a long one."""
+    from rapidfuzz.distance import OSA
+
+    if word in name or len(word) < _FEWEST_LETTERS:
+        return word in name
+    return any(OSA.distance(word, one) <= 1 + (len(word) >= _LONG) for one in name)
 
 
 def product_turn(state: State, ask: Ask, product_id: str, stock: Stock) -> Turn:

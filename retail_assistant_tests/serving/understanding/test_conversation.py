@@ -125,6 +125,10 @@ class TestOneProduct:
         assert told is not None
         assert told.startswith(f"{JOGGERS} costs \u20b9{price:,.0f}")
 
+    def test_nor_does_a_typo_in_its_name_lose_what_was_asked(self, talk: Talk) -> None:
+        plans = talk(f"What is the fabric of {SHIRT}?", "and of Solwik Chekered Kids' Joggers?")
+        assert plans[1].question == f"What is the fabric of {JOGGERS}?"
+
     @pytest.mark.parametrize("asked", ["Is {} good?", "Do you have {}?", "Tell me about {}."])
     def test_what_asks_something_of_its_own_is_asked_as_it_stands(
         self, talk: Talk, asked: str
@@ -392,6 +396,12 @@ class TestSeveral:
         assert plan.text == (
             f"The fabric of {SHIRT} is Viscose.\nThe fabric of {JOGGERS} is Cotton."
         )
+
+    def test_whom_what_was_compared_is_for(self, talk: Talk) -> None:
+        plan = talk(f"Compare {SHIRT} and {JOGGERS}.", "who are they for?")[1]
+        assert plan.intent == "comparison"
+        assert plan.text is not None
+        assert [line.split(" ")[-1] for line in plan.text.splitlines()] == ["Women's.", "Kids'."]
 
     def test_an_attribute_that_what_was_compared_does_not_state(self, talk: Talk) -> None:
         plan = talk(f"Compare {SHIRT} and {JOGGERS}.", "Which sizes do they come in?")[1]
