@@ -4,7 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from retail_assistant.corpus.facts import is_askable_attribute
-from retail_assistant.corpus.phrasing import attribute_wording
+from retail_assistant.corpus.phrasing import (
+    attribute_answer,
+    attribute_answers,
+    attribute_wording,
+    unknown_attribute_answer,
+)
 from retail_assistant.corpus.rendering import plain_text, rendered_attributes
 from retail_assistant.serving.prices import CURRENCY, current_price, list_price, price_text
 from retail_assistant.serving.understanding.shop_vocabulary import dimension_of
@@ -133,6 +138,21 @@ def attributes_answer(row: Record, dimensions: Sequence[str], stock: Stock) -> s
             lines.append(f"{values[dimension][0]}: {values[dimension][1]}")
         else:
             lines.append(f"{attribute_wording(dimension).noun.capitalize()}: {_NOT_STATED}")
+    return "\n".join(lines)
+
+
+def attributes_of_each(rows: Sequence[Record], dimensions: Sequence[str], stock: Stock) -> str:
+    """Some attributes of several products, a sentence for each."""
+    lines = []
+    for dimension in dimensions:
+        for row in rows:
+            reference = stock.reference(row["product_id"])
+            known = values_by_dimension(row).get(dimension)
+            if known is None:
+                lines.append(unknown_attribute_answer(dimension, reference))
+            else:
+                phrasing = attribute_answers(known[0])[0]
+                lines.append(attribute_answer(phrasing, known[0], reference, known[1]))
     return "\n".join(lines)
 
 

@@ -19,7 +19,11 @@ from retail_assistant.serving.understanding import (
     talk,
 )
 from retail_assistant.serving.understanding.plan import Ask, Plan, State, Turn
-from retail_assistant.serving.understanding.references import pointed_at, pointed_at_several
+from retail_assistant.serving.understanding.references import (
+    narrows,
+    pointed_at,
+    pointed_at_several,
+)
 from retail_assistant.serving.understanding.requests import MOST_CHARACTERS, Request, read_request
 from retail_assistant.serving.understanding.searches import search_like
 from retail_assistant.serving.understanding.stock import Stock
@@ -135,9 +139,8 @@ def _of_named(
     if not groups and _may_be_misspelt(request, stock):
         near = stock.index.nearly_mentioned(request.text)
         if near:
-            return product_turns.product_turn(
-                state, product_turns.ask_of(request, State()), near[0], stock
-            )
+            ask = product_turns.ask_of_named(request, near[0], state, stock)
+            return product_turns.product_turn(state, ask, near[0], stock)
     if not groups:
         return None
     suggesting = {"alternatives", "complements"} & request.acts
@@ -151,16 +154,15 @@ def _of_named(
         turn = search_turns.cheaper_turn(state, request, stock, groups[0][0], named=True)
         if turn is not None:
             return turn
-    ask = product_turns.ask_of_named(request)
-    return product_turns.named_turn(state, request, ask, stock)
+    return product_turns.named_turn(state, request, stock)
 
 
 def _may_be_misspelt(request: Request, stock: Stock) -> bool:
-    """Whether a look for names with typos is worth its time: something is unknown, not too long."""
+    """Whether a look for names with typos is worth its time: there is one, and not too much."""
     known = stock.shelves.rows_by_name_word
     return (
         4 <= len(request.words) <= 30
-        and bool(request.unknown)
+        and (request.corrected or bool(request.unknown))
         and sum(word in known for word in request.words) >= 2
     )
 
@@ -170,16 +172,18 @@ def _of_shown(state: State, request: Request, stock: Stock) -> Turn | None:
     acts = request.acts
     if "reset" in acts:
         return talk.fresh_start_turn(request, stock)
+    if _sets_limit(state, request):
+        return search_turns.search_turn(state, request, stock)
     several = pointed_at_several(state, request)
     if several is not None:
-        if "compare" in acts or not request.is_search:
-            return search_turns.comparison_turn(state, request, several, stock)
-        if "which" in acts:
+        if "which" in acts and request.is_search and "compare" not in acts:
             return search_turns.which_turn(state, request, stock)
+        if "compare" in acts or request.asked or not request.is_search:
+            return search_turns.comparison_turn(state, request, several, stock)
     one = pointed_at(state, request, stock)
     if one is not None and {"cheaper", "dearer"} & acts:
         return search_turns.cheaper_turn(state, request, stock, one)
-    if one is not None and "alternatives" in acts and request.is_search:
+    if one is not None and "alternatives" in acts and narrows(request, one, stock):
         like = replace(state, search=search_like(one, stock), subject="search")
         return search_turns.search_turn(like, request, stock)
     if one is not None and not ({"service"} & acts and not request.asked):
@@ -195,6 +199,13 @@ def _of_shown(state: State, request: Request, stock: Stock) -> Turn | None:
         base = state.focus if state.subject == "product" or state.search is None else None
         return search_turns.cheaper_turn(state, request, stock, base)
     return None
+
+
+def _sets_limit(state: State, request: Request) -> bool:
+    """Whether a message says what may be spent, after products were shown: "600 at most"."""
+    limits = request.prices is not None and {"budget", "cheaper", "dearer"} & request.acts
+    goes_on = state.search is not None or bool(state.shown)
+    return bool(limits) and goes_on and not (request.kinds or request.thing or request.asked)
 
 
 def _alternatives_of_focus(state: State, stock: Stock) -> Turn | None:
@@ -217,7 +228,9 @@ def _of_search(state: State, request: Request, stock: Stock) -> Turn | None:
         return talk.declined_turn(state, request, "not_shopping", stock)
     if request.thing and not request.kinds and request.is_search:
         return search_turns.not_carried_turn(state, request, stock)
-    if request.asked and not request.unknown and not request.singular:
+    # "with fabric nylon" asks for nylon, not for which fabrics there are.
+    wished = {wish.dimension for wish in request.wishes}
+    if set(request.asked) - wished and not request.unknown and not request.singular:
         turn = search_turns.values_turn(state, request, stock)
         if turn is not None:
             return turn

@@ -13,7 +13,8 @@ _PAISA = 0.01
 _BELOW = re.compile(r"\b(?:under|below|less than|cheaper than|lower than|beneath)$")
 _AT_MOST = re.compile(
     r"\b(?:up to|upto|at most|max|maximum|within"
-    r"|budget|budget (?:is|of)|only have|i have|for|can spend|spend|limit|limit of)$"
+    r"|(?:budget|limit)(?: (?:is|of|to|at|now))?|down to|only have|make (?:it|that|this)"
+    r"|(?:what|how) about|i have|for|spend|afford|pay)$"
 )
 _ABOVE = re.compile(r"\b(?:over|above|more than|greater than|upwards of)$")
 _NOT_ABOVE = re.compile(r"\b(?:no|not) (?:more than|above|over|higher than)$")
@@ -22,7 +23,9 @@ _AT_LEAST = re.compile(
     r"\b(?:at least|min|minimum|from"
     r"|starting at|starting from)$"
 )
-_ABOUT = re.compile(r"\b(?:around|about|approx|approximately|roughly|near|circa)$")
+_ABOUT = re.compile(
+    r"\b(?:around|(?<!what )(?<!how )about|approx|approximately|roughly|near|circa)$"
+)
 _AMOUNT = re.compile(r"(\d{1,9}(?:\.\d{1,2})?)(k?)")
 _SCALES = {"k": 1_000.0, "thousand": 1_000.0, "hundred": 100.0}
 _CURRENCY = frozenset({"rs", "rupee", "rupees", "inr", "bucks"})

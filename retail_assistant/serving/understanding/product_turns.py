@@ -1,6 +1,7 @@
 """Turns about one product: its attributes, alternatives to it, what goes with it."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from retail_assistant.corpus.phrasing import (
@@ -12,9 +13,11 @@ from retail_assistant.corpus.phrasing import (
     attribute_question,
     product_question,
 )
+from retail_assistant.corpus.reading.text import normalise
 from retail_assistant.corpus.retrieval import SUGGESTIONS, Retrieved, retrieve
 from retail_assistant.serving.turns import Intent
 from retail_assistant.serving.understanding import answers, suggestions_to_click
+from retail_assistant.serving.understanding.acts import only_joins
 from retail_assistant.serving.understanding.plan import Ask, Plan, State, Turn
 from retail_assistant.serving.understanding.requests import Request
 from retail_assistant.serving.understanding.stock import MOST_SUGGESTED, Stock
@@ -32,6 +35,8 @@ _SUGGESTING = {
         "The catalog has nothing that goes with {}.",
     ),
 }
+_FEWEST_LETTERS = 5
+_LONG = 8
 _INTENT: dict[str, Intent] = {
     "overview": "overview",
     "alternatives": "alternatives",
@@ -59,7 +64,8 @@ def ask_of(request: Request, state: State) -> Ask:
         return Ask("alternatives")
     if dimensions:
         return Ask("attribute", tuple(dict.fromkeys(dimensions)), request.text)
-    if "price" in acts:
+    # "Is it under 800?" is told by what it costs.
+    if "price" in acts or request.prices is not None:
         return Ask("price")
     bare = not request.unknown and len(request.words) <= 6
     if bare and request.positions and state.ask is not None and not {"overview", "shopping"} & acts:
@@ -69,18 +75,41 @@ def ask_of(request: Request, state: State) -> Ask:
     return Ask("other", message=request.text)
 
 
-def ask_of_named(request: Request) -> Ask:
-    """What a message asks about the product it names; values in the name ask for nothing."""
+def ask_of_named(request: Request, product_id: str, state: State, stock: Stock) -> Ask:
+    """What a message asks about the product it names; values in the name ask for nothing.
+
+    "And of …?" asks what was asked before, of another product.
+    """
     acts = request.acts
+    if _asks_again(request, product_id, state, stock) and state.ask is not None:
+        return replace(state.ask, message=request.text)
     for kind in ("alternatives", "complements"):
         if kind in acts:
             return Ask(kind)  # type: ignore[arg-type]
     if request.asked:
         return Ask("attribute", request.asked[:1], request.text)
-    if "price" in acts:
+    if "price" in acts or request.prices is not None:
         return Ask("price")
     asks = "?" in request.text or {"shopping", "service"} & acts
     return Ask("overview") if "overview" in acts or not asks else Ask("other", message=request.text)
+
+
+def _asks_again(request: Request, product_id: str, state: State, stock: Stock) -> bool:
+    """Whether a message but names a product, where one was asked about before."""
+    if state.ask is None or state.ask.kind == "other":
+        return False
+    name = normalise(stock.reference(product_id)).split()
+    rest = [word for word in request.words if not _is_of_name(word, name)]
+    return only_joins(rest) and (bool(rest) or "?" in request.text)
+
+
+def _is_of_name(word: str, name: list[str]) -> bool:
+    """Whether a word is one of a name's, with a typo or two in a long one."""
+    from rapidfuzz.distance import OSA
+
+    if word in name or len(word) < _FEWEST_LETTERS:
+        return word in name
+    return any(OSA.distance(word, one) <= 1 + (len(word) >= _LONG) for one in name)
 
 
 def product_turn(state: State, ask: Ask, product_id: str, stock: Stock) -> Turn:
@@ -103,18 +132,21 @@ def product_turn(state: State, ask: Ask, product_id: str, stock: Stock) -> Turn:
     return _asked(question, ask, found, after, stock)
 
 
-def named_turn(state: State, request: Request, ask: Ask, stock: Stock) -> Turn:
-    """A turn whose message names its product itself: asked as it stands."""
+def named_turn(state: State, request: Request, stock: Stock) -> Turn:
+    """A turn whose message names its product itself: asked as it stands, if that says what."""
     found = retrieve([request.text], stock)[0]
     focus = found.records[0]["product_id"]
-    if _told_by_record(ask, found.records[0], stock) is not None:
-        return product_turn(state, ask, focus, stock)
+    ask = ask_of_named(request, focus, state, stock)
     # What is named anew has nothing to do with what was looked for before.
     search = state.search if focus in state.shown else None
+    told = _told_by_record(ask, found.records[0], stock) is not None
+    if told or _asks_again(request, focus, state, stock):
+        return product_turn(replace(state, search=search), ask, focus, stock)
     after = State(search, (focus,), focus, ask, "product")
     question = request.text
-    if ask.kind == "overview" and "overview" not in request.acts:
-        question = _standalone(ask, found.records[0], stock)  # just a name
+    just_a_name = ask.kind == "overview" and "overview" not in request.acts
+    if just_a_name or ask.kind in _SUGGESTING:
+        question = _standalone(ask, found.records[0], stock)
         found = retrieve([question], stock)[0]
     return _asked(question, ask, found, after, stock)
 

@@ -4,6 +4,7 @@ from retail_assistant.serving.understanding.plan import Search, State
 from retail_assistant.serving.understanding.requests import Request
 from retail_assistant.serving.understanding.searches import found_rows
 from retail_assistant.serving.understanding.stock import Stock
+from retail_assistant.serving.understanding.trade_words import KIND
 
 _MOST_COMPARED = 4
 
@@ -52,9 +53,20 @@ def pointed_at_several(state: State, request: Request) -> list[str] | None:
         request.plural or ("which" in acts and state.subject != "search")
     )
     prices = "price" in acts and request.plural and not request.asked and not request.prices
-    if "compare" in acts or choosing or extreme or prices:
+    # "they" of a search are all that it finds: "what colors do they come in?".
+    of_these = request.plural and state.subject in ("comparison", "suggestions")
+    of_both = state.subject == "comparison" and not request.singular and "shopping" not in acts
+    attributes = bool(request.asked) and (of_these or of_both)
+    if "compare" in acts or choosing or extreme or prices or attributes:
         return list(state.shown[:_MOST_COMPARED])
     return None
+
+
+def narrows(request: Request, product_id: str, stock: Stock) -> bool:
+    """Whether a message says more of what it looks for than what kind a product is."""
+    others = [wish for wish in request.wishes if wish.dimension != KIND]
+    other_kind = request.kinds and not _is_of_kind(product_id, request, stock)
+    return bool(others or other_kind or request.prices or request.dropped or request.size)
 
 
 def _at(state: State, position: int) -> str | None:

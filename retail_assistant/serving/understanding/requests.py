@@ -28,9 +28,12 @@ _FIRST_SEVERAL = re.compile(r"\b(first|last|top) ([2-6])\b")
 _NUMBERED = re.compile(r"\b(?:number|no|nr|option|product|item|choice) ([1-9])\b(?! rs)")
 _LAST = re.compile(r"\b(?:the|and) last(?: (?:one|1))?\b")
 _SINGULAR = re.compile(
-    r"\b(?:it|its|this|that)\b(?! (?:is all|will be all|way|case|much|kind|price|budget))"
+    r"\b(?:it|its|this|that)\b(?! (?:(?:is|will be) all\b|way|case|much|kind|price"
+    r"|budget|is (?:too|over|above|beyond|out of|more than (?:i|my))\b))"
     r"|\b(?:the|that|this) (?:product|item|piece|garment)\b"
 )
+# "Make it red" is of the search: there is no product to make red.
+_MADE = re.compile(r"\bmake (?:it|that|this)\b")
 _PLURAL = re.compile(r"\b(?:they|them|those|these|both|their|the 2|all 3|of the [2-6])\b")
 _THE_ONE = re.compile(r"\b(?:the|that|this) (?:[^ ]+ ){1,4}(?:one|1)\b")
 _THING = re.compile(
@@ -38,6 +41,9 @@ _THING = re.compile(
     r"|products?|items?|wear)\b"
 )
 _UNKNOWN_CODE = re.compile(r"\bitem (?:code )?[\s:#(]{0,3}([a-z0-9_-]{6,64})\b", re.IGNORECASE)
+_FOREIGN_MONEY = re.compile(
+    r"[$\u20ac\u00a3]\s?\d|\b(?:dollars?|usd|euros?|pounds?)\b", re.IGNORECASE
+)
 _SIZE_SAID = tuple(
     re.compile(pattern)
     for pattern in (
@@ -89,7 +95,7 @@ class Request:
     `positions` count from 0 among the products shown last (-1: the last one), `singular` and
     `plural` say that the message points at one or several of them ("it", "those"). `unknown` are
     words that mean nothing to this shop; `thing` is the unknown one that stands where a product
-    would ("laptops" of "do you sell red laptops?").
+    would ("laptops" of "do you sell red laptops?"). `corrected`: a typo was put right.
     """
 
     text: str
@@ -106,6 +112,7 @@ class Request:
     dropped: frozenset[str] = frozenset()
     size: str | None = None
     generic: bool = False
+    corrected: bool = False
     unknown: tuple[str, ...] = ()
     thing: str | None = None
     code: str | None = field(default=None)
@@ -129,7 +136,8 @@ class Request:
 def read_request(message: str, vocabulary: ShopVocabulary) -> Request:
     """Read one message; never raises because of its text."""
     text = plain_text(message, MOST_CHARACTERS)
-    read = _corrected(_cut(read_text(text)), vocabulary)
+    typed = _cut(read_text(text))
+    read = _corrected(typed, vocabulary)
     said = " ".join(read.words)
     acts = acts_in(said)
     prices, priced = read_prices(read)
@@ -150,17 +158,16 @@ def read_request(message: str, vocabulary: ShopVocabulary) -> Request:
         acts=acts,
         wishes=wishes,
         prices=prices,
-        foreign_money=bool(
-            re.search(r"[$\u20ac\u00a3]\s?\d|\b(?:dollars?|usd|euros?|pounds?)\b", text, re.I)
-        ),
+        foreign_money=bool(_FOREIGN_MONEY.search(text)),
         positions=_positions(said),
-        singular=bool(_SINGULAR.search(said)),
+        singular=bool(_SINGULAR.search(_MADE.sub("", said) if prices or wishes else said)),
         plural=bool(_PLURAL.search(said)),
         points_at_one=bool(_THE_ONE.search(said)),
         asked=tuple(name for name in asked if name not in dropped),
         dropped=dropped,
         size=size,
         generic=bool(_THING.search(said)),
+        corrected=read.words != typed.words,
         unknown=tuple(read.words[i] for i in unknown),
         thing=None if _THING.search(said) else _thing(read.words, covered, acts),
         code=code[1].lower() if code and any(map(str.isdigit, code[1])) else None,

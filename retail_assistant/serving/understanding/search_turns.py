@@ -119,6 +119,9 @@ def cheaper_turn(
     search = search_like(base, stock) if base is not None else state.search
     if search is None or (request.is_search and not named):
         search = refined(replace(state, search=search), request, stock)
+    if request.prices is not None:
+        bounded = replace(search, prices=request.prices, offset=0)
+        return shown_search(state, bounded, request, stock)
     bounded = cheaper_than(search, bound, dearer=dearer)
     if len(found_rows(bounded, stock)):
         return shown_search(state, bounded, request, stock)
@@ -146,7 +149,10 @@ def comparison_turn(state: State, request: Request, ids: Sequence[str], stock: S
     if "price" in acts and opening is None and "compare" not in acts:
         opening = "These are their prices:"
     only_prices = opening is not None and "compare" not in acts
-    text = answers.comparison(products, stock, opening, only_prices=only_prices)
+    if request.asked and not only_prices and "compare" not in acts:
+        text = answers.attributes_of_each(products, request.asked, stock)
+    else:
+        text = answers.comparison(products, stock, opening, only_prices=only_prices)
     suggestions = suggestions_to_click.after_several(len(products), compared=True)
     shown = tuple(row["product_id"] for row in products)
     after = State(state.search, shown, focus, None, "comparison")
@@ -178,12 +184,14 @@ def values_turn(state: State, request: Request, stock: Stock) -> Turn | None:
     """Which values products come in: "what colors do the kurtas come in?"."""
     search = refined(state, request, stock) if request.is_search else (state.search or Search())
     rows = found_rows(search, stock)
-    counted = stock.vocabulary.counted_values(request.asked[0], rows)
+    wished = {wish.dimension for wish in request.wishes}
+    asked = next((name for name in request.asked if name not in wished), request.asked[0])
+    counted = stock.vocabulary.counted_values(asked, rows)
     if not len(rows) or not counted:
         return None
     said = ", ".join(f"{value} ({count})" for value, count in counted[:_VALUES])
     more = f" and {len(counted) - _VALUES} more" if len(counted) > _VALUES else ""
-    text = f"{_capital(request.asked[0])} of our {search_label(search, stock)}: {said}{more}."
+    text = f"{_capital(asked)} of our {search_label(search, stock)}: {said}{more}."
     suggestions = suggestions_to_click.after_search(search, rows, stock)
     products = stock.products(stock.shelves.ids_of(page_of(search, rows)))
     shown = tuple(row["product_id"] for row in products)

@@ -46,6 +46,8 @@ ASKED_AS = {
     "maker": BRAND,
     "manufacturer": BRAND,
     "who is it for": AUDIENCE,
+    "who are they for": AUDIENCE,
+    "who are these for": AUDIENCE,
     "meant for": AUDIENCE,
     "should wear": AUDIENCE,
 }

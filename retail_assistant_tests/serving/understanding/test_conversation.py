@@ -100,6 +100,81 @@ class TestOneProduct:
         assert plan.question == f"What is the fabric of {SHIRT}?"
         assert plan.named
 
+    @pytest.mark.parametrize("name", ["Grinook Fromal Women's Shirt", "Grinok Formal Womens Shirt"])
+    def test_a_typo_that_makes_a_word_of_the_shop_is_none_either(
+        self, talk: Talk, name: str
+    ) -> None:
+        plans = [*talk(f"what is the fabric of {name}"), *talk(f"tell me about {name}")]
+        assert [plan.question for plan in plans] == [
+            f"What is the fabric of {SHIRT}?",
+            f"Tell me about {SHIRT}.",
+        ]
+
+    @pytest.mark.parametrize(
+        "asked", ["No, wait: and of {}?", "what about {}?", "{}?", "sorry, I meant {}", "and {}"]
+    )
+    def test_what_was_asked_is_asked_of_another_product(
+        self, talk: Talk, shop_products: pl.DataFrame, shop_index: CatalogIndex, asked: str
+    ) -> None:
+        plan = talk(f"What is the fabric of {SHIRT}?", asked.format(JOGGERS))[1]
+        assert plan.question == f"What is the fabric of {JOGGERS}?"
+        assert plan.text is None
+        assert reworded(plan, shop_index)
+        price = shop_products.filter(name=JOGGERS)["price"].item()
+        told = talk(f"How much is {SHIRT}?", asked.format(JOGGERS))[1].text
+        assert told is not None
+        assert told.startswith(f"{JOGGERS} costs \u20b9{price:,.0f}")
+
+    def test_nor_does_a_typo_in_its_name_lose_what_was_asked(self, talk: Talk) -> None:
+        plans = talk(f"What is the fabric of {SHIRT}?", "and of Solwik Chekered Kids' Joggers?")
+        assert plans[1].question == f"What is the fabric of {JOGGERS}?"
+
+    @pytest.mark.parametrize("asked", ["Is {} good?", "Do you have {}?", "Tell me about {}."])
+    def test_what_asks_something_of_its_own_is_asked_as_it_stands(
+        self, talk: Talk, asked: str
+    ) -> None:
+        plan = talk(f"What is the fabric of {SHIRT}?", asked.format(JOGGERS))[1]
+        assert plan.question == asked.format(JOGGERS)
+
+    @pytest.mark.parametrize(
+        "asked",
+        [
+            "So what do I pay?",
+            "how much do I have to pay for it?",
+            "what would I have to spend?",
+            "how much would that be?",
+            "what is the total?",
+            "Is it under 1000?",
+        ],
+    )
+    def test_what_is_to_be_paid_is_the_price(
+        self, talk: Talk, shop_products: pl.DataFrame, asked: str
+    ) -> None:
+        price = shop_products.filter(name=SHIRT)["price"].item()
+        plan = talk(f"How much is {SHIRT}?", "Give me a 90% discount on it.", asked)[2]
+        assert plan.text is not None
+        assert plan.text.startswith(f"{SHIRT} costs \u20b9{price:,.0f}")
+
+    @pytest.mark.parametrize(
+        "asked",
+        [
+            "What else do you have like it?",
+            "anything else like that?",
+            "is there another one like it?",
+            "show me other shirts like it",
+            "do you have others of this kind?",
+            "something along those lines?",
+            f"what else do you have like {SHIRT}?",
+        ],
+    )
+    def test_what_is_like_it_are_the_alternatives(
+        self, talk: Talk, shop_index: CatalogIndex, shop_products: pl.DataFrame, asked: str
+    ) -> None:
+        own = id_of(shop_products, SHIRT)
+        plan = talk(f"What does {SHIRT} cost?", asked)[1]
+        assert plan.intent == "alternatives"
+        assert ids(plan) == [row["product_id"] for row in shop_index.alternatives(own, k=2)]
+
     def test_an_unknown_product_is_not_made_up(self, talk: Talk) -> None:
         for asked in ("Tell me about Zorblax Ultra Men's Kurta", "What is item abcdef12 made of?"):
             (plan,) = talk(asked)
@@ -198,6 +273,52 @@ class TestSearch:
         assert plans[1].text is not None
         assert "red" not in plans[1].text.splitlines()[0]
 
+    @pytest.mark.parametrize(
+        "said",
+        [
+            "That is too much. I can spend 600 at most.",
+            "That is too expensive, I only have 600",
+            "my budget is 600",
+            "lower my budget to 600",
+            "this is over my budget of 600",
+            "make it 600",
+            "what about 600?",
+        ],
+    )
+    def test_what_may_be_spent_limits_the_search(
+        self, talk: Talk, shop_products: pl.DataFrame, said: str
+    ) -> None:
+        jeans = having(shop_products, Type="Jeans", Ideal_For="Men's")
+        plan = talk("Show me jeans for men under 700.", said)[1]
+        right = jeans.filter(pl.col("price") <= 600)
+        assert 0 < right.height < jeans.filter(pl.col("price") < 700).height
+        assert plan.intent == "search"
+        assert len(plan.products) == min(4, right.height)
+        assert set(ids(plan)) <= set(right["product_id"])
+
+    def test_a_limit_after_one_product_keeps_what_was_looked_for(self, talk: Talk) -> None:
+        plans = talk("jeans for men", "what does the first cost?", "too much, I can spend 600")
+        assert plans[2].products
+        for row in plans[2].products:
+            assert value(row, "Type") == "Jeans"
+            assert (current_price(row) or 0) <= 600
+
+    def test_too_much_without_a_limit_is_cheaper_than_all_shown(self, talk: Talk) -> None:
+        plans = talk("show me shirts", "That is too much.")
+        before = min(current_price(row) or 0 for row in plans[0].products)
+        assert plans[1].products
+        assert all((current_price(row) or 0) < before for row in plans[1].products)
+
+    @pytest.mark.parametrize("asked", ["Show me sweaters with fabric nylon.", "nylon sweaters"])
+    def test_a_value_with_its_attribute_is_a_condition(
+        self, talk: Talk, shop_products: pl.DataFrame, asked: str
+    ) -> None:
+        (plan,) = talk(asked)
+        right = having(shop_products, Type="Sweater", Fabric="Nylon")
+        assert plan.text is not None
+        assert plan.text.startswith(f"I found {right.height} nylon sweaters")
+        assert set(ids(plan)) == set(right["product_id"])
+
     def test_cheaper_is_cheaper_than_all_that_was_shown(self, talk: Talk) -> None:
         plans = talk("show me shirts", "do you have cheaper ones?")
         before = min(current_price(row) or 0 for row in plans[0].products)
@@ -265,6 +386,27 @@ class TestSeveral:
         assert plan.text is not None
         assert "Fabric: Viscose / Cotton" in plan.text
         assert "The same: Pattern Checkered." in plan.text
+
+    @pytest.mark.parametrize(
+        "asked", ["Which fabric do they have?", "what are both made of?", "and the fabric?"]
+    )
+    def test_an_attribute_of_what_was_compared(self, talk: Talk, asked: str) -> None:
+        plan = talk(f"Compare {SHIRT} and {JOGGERS}.", asked)[1]
+        assert [row["name"] for row in plan.products] == [SHIRT, JOGGERS]
+        assert plan.text == (
+            f"The fabric of {SHIRT} is Viscose.\nThe fabric of {JOGGERS} is Cotton."
+        )
+
+    def test_whom_what_was_compared_is_for(self, talk: Talk) -> None:
+        plan = talk(f"Compare {SHIRT} and {JOGGERS}.", "who are they for?")[1]
+        assert plan.intent == "comparison"
+        assert plan.text is not None
+        assert [line.split(" ")[-1] for line in plan.text.splitlines()] == ["Women's.", "Kids'."]
+
+    def test_an_attribute_that_what_was_compared_does_not_state(self, talk: Talk) -> None:
+        plan = talk(f"Compare {SHIRT} and {JOGGERS}.", "Which sizes do they come in?")[1]
+        assert plan.text is not None
+        assert plan.text.count("The catalog does not say what the size of") == 2
 
     def test_shown_products_by_place_then_by_price_then_it(self, talk: Talk) -> None:
         plans = talk(
