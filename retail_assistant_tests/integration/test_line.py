@@ -33,8 +33,17 @@ CLASSIFIERS = {
     "classification_report",
     "label_quality",
 }
-NEVER_MADE = {"champion", "product_images", "merged_model", *SEARCHES, *CLASSIFIERS}
-"""A model of random weights passes no rule of the promotion policy; the others are on demand."""
+OF_A_CHAMPION = {
+    "champion",
+    "champion_journeys",
+    "deployment_bundle",
+    "shopper_feedback",
+    "feedback_candidates",
+    "answered_questions",
+}
+"""A model of random weights passes no rule of the promotion policy."""
+NEVER_MADE = {"product_images", "merged_model", *OF_A_CHAMPION, *SEARCHES, *CLASSIFIERS}
+"""The others are on demand."""
 OBSERVED = {
     "raw_catalog",
     "catalog_profile",
