@@ -17,6 +17,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from retail_assistant.launch.ray_head import free_port
+from retail_assistant.serving.model_servers.server import GUARD
 from retail_assistant.serving.reviewing import NOTHING_LEFT
 from retail_assistant_tests.integration.line import BIN, FinishedLine
 
@@ -55,9 +56,10 @@ class Served:
             time.sleep(0.5)
 
     def writers(self) -> list[psutil.Process]:
-        """vLLM's processes."""
+        """vLLM's processes; not the guard beside them, whose command line names vLLM, too."""
         family = psutil.Process(self.process.pid).children(recursive=True)
-        return [one for one in family if "vllm" in " ".join(one.cmdline())]
+        commands = [(one, " ".join(one.cmdline())) for one in family]
+        return [one for one, words in commands if "vllm" in words.lower() and GUARD not in words]
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from retail_assistant_tests.mlflow_server import free_port
 
 pytestmark = pytest.mark.slow
 
-GROUPS = ["adapters", "catalog", "corpus", "evaluation"]
+GROUPS = ["adapters", "catalog", "corpus", "evaluation", "serving"]
 CHEAP_ASSET = "product_splits"
 SECONDS_TO_START = 180
 SECONDS_TO_END = 60
