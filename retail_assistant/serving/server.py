@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 
 import uvicorn
@@ -46,7 +47,8 @@ async def serve(settings: Settings, serving: ServingSettings, say: Callable[[str
         server = uvicorn_server(application(live, feedback, settings, serving), serving)
         telling = asyncio.create_task(_tell(live, server, serving, say))
         try:
-            await server.serve()
+            with _told_once():
+                await server.serve()
         finally:
             telling.cancel()
             with suppress(asyncio.CancelledError):
@@ -54,6 +56,22 @@ async def serve(settings: Settings, serving: ServingSettings, say: Callable[[str
             await asyncio.to_thread(feedback.close)
     if not server.started:
         raise RuntimeError(f"{serving.host}:{serving.port} cannot be listened on")
+
+
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """SIGTERM and Ctrl-C end the server, and then the rest of this process in good order.
+
+    uvicorn, once it has ended, raises again what it was told, which would end the process at once.
+    """
+    before = {
+        sent: signal.signal(sent, lambda *_: None) for sent in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for sent, handler in before.items():
+            signal.signal(sent, handler)
 
 
 def application(
