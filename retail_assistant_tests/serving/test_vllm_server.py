@@ -11,7 +11,7 @@ import pytest
 from retail_assistant.corpus.rendering import Message, render_prompt
 from retail_assistant.evaluation.transformers_engine import TransformersEngine
 from retail_assistant.serving.model_servers.endpoint import PromptTooLongError, TokenWriter
-from retail_assistant.serving.model_servers.server import Care
+from retail_assistant.serving.model_servers.server import GUARD, Care
 from retail_assistant.serving.model_servers.variants import OpenModel, Variants
 from retail_assistant.serving.options import ServingSettings
 from retail_assistant.serving.served import served_model
@@ -30,6 +30,13 @@ async def text_of(model: OpenModel, prompt: Sequence[Message], tokens: int = TOK
     pieces = [piece async for piece in model.stream(prompt, tokens)]
     assert pieces[-1].finish_reason in ("stop", "length")
     return "".join(piece.text for piece in pieces).strip()
+
+
+def _of_servers() -> list[psutil.Process]:
+    """The processes of model servers; other tests of this worker may have left a Ray running."""
+    family = psutil.Process().children()
+    guards = [one for one in family if GUARD in one.cmdline()]
+    return [process for guard in guards for process in guard.children(recursive=True)]
 
 
 @pytest.mark.slow
@@ -54,7 +61,8 @@ def test_vllm_reads_what_was_trained_takes_in_adapters_and_comes_back(tmp_path: 
         new = old = await variants.open(first)
         try:
             # Nothing of it listens but to this machine, and its own routes only to this process.
-            for one in psutil.Process().children(recursive=True):
+            assert _of_servers()
+            for one in _of_servers():
                 listening = [c for c in one.net_connections() if c.status == psutil.CONN_LISTEN]
                 assert {c.laddr.ip for c in listening} <= {"127.0.0.1"}
 
