@@ -7,7 +7,7 @@ promise about stock or delivery is left out. Prices are compared as numbers.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -53,6 +53,7 @@ _MONEY = re.compile(
 _SUBJECT = re.compile(
     r"\b(?:the|its|their) ((?:[a-z][a-z-]* ){0,3}[a-z][a-z-]*) (?:of|is|are|was)\b", re.I
 )
+_SUBJECT_IS = re.compile(r"\s*the [^.\n]{1,200}? (?:is|are) ", re.I)
 _NO_ATTRIBUTES = frozenset({"price", "cost", "name", "product", "item", "record", "catalog"})
 _CONTEXT = 6
 _SHOWN = 200
@@ -255,6 +256,8 @@ class Reviewer:
         if reading.abstained:
             return None
         gold = frozenset[str]().union(*(value_atoms(attribute, value) for value in recorded))
+        if attribute in self._spoken_of(sentence):
+            return self._wrong_subject(sentence, facts, attribute, reading, gold)
         stated = [
             value.phrase
             for value in reading.values
@@ -265,14 +268,50 @@ class Reviewer:
         claimed = reading.claims and not reading.values and not _said(facts, reading.named)
         if not stated and not claimed:
             return None
-        told = ", ".join(recorded) or None
-        return Correction(
-            product_id=facts.product_id,
-            attribute=attribute,
-            stated=", ".join(stated) or sentence.strip()[:_SHOWN],
-            recorded=told,
-            action="corrected" if told else "withheld",
+        return _correction(facts, attribute, stated, sentence)
+
+    def _spoken_of(self, sentence: str) -> frozenset[str]:
+        """The attributes that a sentence is about: "The lining of … is", "its fabric is"."""
+        index = self._guard._attributes
+        return frozenset(
+            index.meanings[span.phrase]
+            for match in _SUBJECT.finditer(sentence)
+            for span in index.find(normalise(match[1]).split())
         )
+
+    def _wrong_subject(
+        self,
+        sentence: str,
+        facts: ProductFacts,
+        attribute: str,
+        reading: AnswerReading,
+        gold: frozenset[str],
+    ) -> Correction | None:
+        """What is wrong with a sentence about an attribute: right is its own value, no other's."""
+        stated = [value.phrase for value in reading.values if not value.atoms & gold]
+        if gold and (len(stated) < len(reading.values) or _said(facts, reading.named, attribute)):
+            return None
+        if not (reading.claims or reading.values) or any(_beside(facts, one) for one in stated):
+            return None
+        return _correction(facts, attribute, stated, sentence)
+
+
+def _correction(
+    facts: ProductFacts, attribute: str, stated: Sequence[str], sentence: str
+) -> Correction:
+    told = ", ".join(facts.attributes.get(attribute, ())) or None
+    return Correction(
+        product_id=facts.product_id,
+        attribute=attribute,
+        stated=", ".join(stated) or sentence.strip()[:_SHOWN],
+        recorded=told,
+        action="corrected" if told else "withheld",
+    )
+
+
+def _beside(facts: ProductFacts, phrase: str) -> bool:
+    """Whether words stand in the name or the notes, which belong to no attribute."""
+    return any(f" {phrase} " in f" {normalise(text)} " for text in (facts.name, *facts.notes))
 
 
 def _holds(facts: ProductFacts, phrase: str) -> bool:
@@ -281,12 +320,19 @@ def _holds(facts: ProductFacts, phrase: str) -> bool:
     return any(f" {phrase} " in f" {normalise(value)} " for value in values)
 
 
-def _said(facts: ProductFacts, named: NamedText) -> bool:
-    """Whether words beside the names state a value of the record, whole or as records show it."""
+def _said(facts: ProductFacts, named: NamedText, attribute: str | None = None) -> bool:
+    """Whether words beside the names state a value of the record, whole or as records show it.
+
+    Any value, or one of an attribute.
+    """
     words = enumerate(named.text.words)
     text = " ".join("\n" if place in named.masked else word for place, word in words)
-    values = [one for values in facts.attributes.values() for one in values]
-    shown = (normalise(plain_text(one).removesuffix("...")) for one in (*values, *facts.notes))
+    of = facts.attributes if attribute is None else {attribute: facts.attributes[attribute]}
+    values = [one for values in of.values() for one in values]
+    shown = (
+        normalise(plain_text(one).removesuffix("..."))
+        for one in (*values, *(() if attribute else facts.notes))
+    )
     return any(value and f" {value} " in f" {text} " for value in shown)
 
 
@@ -312,20 +358,21 @@ def _withheld(attribute: str, stated: str) -> Review:
     return Review("", (correction,))
 
 
-def _mended(sentence: str, wrong: Iterable[Correction], record: Record) -> str:
+def _mended(sentence: str, wrong: Sequence[Correction], record: Record) -> str:
     """The recorded values in place of the stated ones; what has no recorded value is left out."""
     said = []
-    for correction in wrong:
-        if correction.recorded is None:
-            continue
-        value = plain_text(correction.recorded)
+    ending = sentence[len(sentence.rstrip()) :]
+    for correction in (one for one in wrong if one.recorded is not None):
+        value = plain_text(correction.recorded or "")
         found = re.search(rf"\b{re.escape(correction.stated)}\b", sentence, re.IGNORECASE)
         if found and len(correction.stated) < len(sentence.strip()):
             return sentence[: found.start()] + value + sentence[found.end() :]
-        phrasing = attribute_answers(correction.attribute)[0]
+        subject = _SUBJECT_IS.match(sentence)
+        if subject and len(wrong) == 1:
+            return f"{subject[0]}{value}.{ending}"
         called = called_product(record)
+        phrasing = attribute_answers(correction.attribute)[0]
         said.append(attribute_answer(phrasing, correction.attribute, called, value))
-    ending = sentence[len(sentence.rstrip()) :]
     return " ".join(said) + ending if said else ""
 
 
