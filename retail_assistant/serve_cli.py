@@ -37,6 +37,7 @@ def serve(
     """
     from retail_assistant.serving import server
     from retail_assistant.serving.options import serving_settings
+    from retail_assistant.workbench import HOST, require_free_port
 
     given: dict[str, Any] = {
         "host": host,
@@ -47,6 +48,8 @@ def serve(
         "weights": weights,
     }
     serving = serving_settings(**{name: one for name, one in given.items() if one is not None})
+    if serving.host == HOST and serving.port:
+        require_free_port(serving.port, "--port (make serve SERVE_PORT=…)")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     for quiet in (
         "httpx",

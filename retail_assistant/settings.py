@@ -339,8 +339,13 @@ def get_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        lines = [
-            f"RETAIL_{str(item['loc'][0]).upper()}={item['input']}: {item['msg']}"
-            for item in error.errors()
-        ]
-        raise SettingsError("; ".join(lines)) from error
+        raise settings_error(error, "RETAIL_") from error
+
+
+def settings_error(error: ValidationError, prefix: str) -> SettingsError:
+    """Every wrong setting in one line: its variable, its value and what is allowed."""
+    lines = [
+        f"{prefix}{str(item['loc'][0]).upper()}={item['input']}: {item['msg']}"
+        for item in error.errors()
+    ]
+    return SettingsError("; ".join(lines))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from retail_assistant.settings import SettingsError
+from retail_assistant.settings import settings_error
 
 Variant = Literal["vllm", "transformers", "command", "url", "nim"]
 _NEEDS = {"command": "command", "url": "model_url", "nim": "model_url"}
@@ -156,8 +156,4 @@ def serving_settings(**given: Any) -> ServingSettings:
     try:
         return ServingSettings(**given)
     except ValidationError as error:
-        lines = [
-            f"RETAIL_SERVING_{str(item['loc'][0]).upper()}={item['input']}: {item['msg']}"
-            for item in error.errors()
-        ]
-        raise SettingsError("; ".join(lines)) from error
+        raise settings_error(error, "RETAIL_SERVING_") from error

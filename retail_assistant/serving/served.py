@@ -27,9 +27,8 @@ class ServedModel:
 
     @property
     def name(self) -> str:
-        """`<job>-<fingerprint>`, fit for a file name."""
-        adapter = self.champion.adapter
-        return f"{re.sub(r'[^A-Za-z0-9._-]', '-', self.champion.job)}-{adapter.fingerprint}"
+        """As `served_name`."""
+        return served_name(self.champion)
 
     @property
     def adapter(self) -> Path:
@@ -42,6 +41,11 @@ class ServedModel:
 
         tokenizer = AutoTokenizer.from_pretrained(self.base, trust_remote_code=False)
         return Encoder(tokenizer, self.style)
+
+
+def served_name(champion: Champion) -> str:
+    """`<job>-<fingerprint>`, fit for a file name: never used for two models."""
+    return f"{re.sub(r'[^A-Za-z0-9._-]', '-', champion.job)}-{champion.adapter.fingerprint}"
 
 
 def served_model(champion: Champion, settings: Settings) -> ServedModel:

@@ -1,7 +1,6 @@
 """The assistant as a server: what is live, behind the API, with the chat page."""
 
 import asyncio
-import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -22,6 +21,7 @@ from retail_assistant.serving.live import LiveAssistant
 from retail_assistant.serving.options import ServingSettings, get_serving_settings
 from retail_assistant.serving.page.pictures import pictures_of
 from retail_assistant.serving.page.router import page_router
+from retail_assistant.serving.served import served_name
 from retail_assistant.serving.turns import Answering, TurnResult
 from retail_assistant.settings import Settings, get_settings
 
@@ -29,15 +29,13 @@ OWN_MODEL = "retail-assistant-model"
 """What a model is called that came with its server and is no champion of ours."""
 SECONDS_TO_WRITE = 8.0
 
-log = logging.getLogger(__name__)
-
 
 async def serve(settings: Settings, serving: ServingSettings, say: Callable[[str], None]) -> None:
     """Serve until the process is told to end.
 
     Raises:
-        StorageError: there is no catalog index yet, or no champion where one is needed.
-        RuntimeError: the index cannot be opened, or the port cannot be had.
+        StorageError: there is no catalog index yet.
+        RuntimeError: the index cannot be opened.
     """
     live = LiveAssistant(settings, serving, open_catalog)
     feedback = FeedbackStore(settings.storage, serving)
@@ -54,8 +52,6 @@ async def serve(settings: Settings, serving: ServingSettings, say: Callable[[str
             with suppress(asyncio.CancelledError):
                 await telling
             await asyncio.to_thread(feedback.close)
-    if not server.started:
-        raise RuntimeError(f"{serving.host}:{serving.port} cannot be listened on")
 
 
 @contextmanager
@@ -89,12 +85,10 @@ def application(
         return None
 
     def identity() -> ModelIdentity | None:
-        status = live.status()
-        if not status.ready:
+        if not live.status().ready:
             return None
-        versions = status.versions
-        name = f"{versions.job}-{versions.adapter}" if versions.job else OWN_MODEL
-        return ModelIdentity(name, begun)
+        champion = live.now().champion
+        return ModelIdentity(served_name(champion) if champion else OWN_MODEL, begun)
 
     app = create_app(
         assistant,
