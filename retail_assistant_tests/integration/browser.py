@@ -54,6 +54,19 @@ def external_requests() -> list[str]:
     return []
 
 
+@pytest.fixture(scope="module")
+def refused() -> list[str]:
+    """What the page asked of other hosts."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def browser_page(refused: list[str]) -> Iterator[Page]:
+    """One browser for all tests of a file: to start it takes longer than most tests."""
+    with sync_playwright() as playwright, new_page(playwright, refused) as page:
+        yield page
+
+
 @pytest.fixture
 def chromium_page(external_requests: list[str]) -> Iterator[Page]:
     """A new page of 1600x1000 in a fresh profile; requests to other hosts are refused."""

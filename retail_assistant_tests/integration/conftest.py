@@ -4,10 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from retail_assistant_tests.integration.browser import chromium_page, external_requests
+from retail_assistant_tests.integration.browser import (
+    browser_page,
+    chromium_page,
+    external_requests,
+    refused,
+)
 from retail_assistant_tests.integration.line import JOBS, TINY_STUDY, FinishedLine, Line
 
-__all__ = ["chromium_page", "external_requests", "finished_line"]
+__all__ = ["browser_page", "chromium_page", "external_requests", "finished_line", "refused"]
 
 
 @pytest.fixture(scope="session")

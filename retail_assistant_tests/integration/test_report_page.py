@@ -7,12 +7,11 @@ from typing import Literal
 
 import polars as pl
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
 from retail_assistant.evaluation.comparison import Comparison
 from retail_assistant.evaluation.page import render_html
 from retail_assistant_tests.evaluation.large import large_comparison
-from retail_assistant_tests.integration.browser import new_page
 
 pytestmark = pytest.mark.slow
 
@@ -58,19 +57,6 @@ def report(comparison: Comparison, tmp_path_factory: pytest.TempPathFactory) -> 
     path.write_text(render_html(comparison, title="Comparison"))
     assert path.stat().st_size < 8_000_000, "ten megabytes of an answer are not in the page"
     return path
-
-
-@pytest.fixture(scope="module")
-def refused() -> list[str]:
-    """What the page asked of other hosts."""
-    return []
-
-
-@pytest.fixture(scope="module")
-def browser_page(refused: list[str]) -> Iterator[Page]:
-    """One browser for all: to start it takes longer than most tests."""
-    with sync_playwright() as playwright, new_page(playwright, refused) as page:
-        yield page
 
 
 @pytest.fixture

@@ -5,7 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from retail_assistant_tests.catalogs import assortment_of
+from retail_assistant_tests.integration.browser import browser_page, refused
 from retail_assistant_tests.serving.page.shop import HOSTILE_ROWS, QuotingAssistant
+
+__all__ = ["browser_page", "refused"]
 
 
 @pytest.fixture(scope="session")

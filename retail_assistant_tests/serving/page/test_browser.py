@@ -8,12 +8,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from fastapi import FastAPI, HTTPException
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 
 from retail_assistant.serving.options import ServingSettings
 from retail_assistant.serving.page.router import page_router
 from retail_assistant.serving.turns import ModelAwayError
-from retail_assistant_tests.integration.browser import new_page
 from retail_assistant_tests.serving.page.shop import (
     EARLIER,
     HOSTILE,
@@ -88,19 +87,6 @@ def server(running: Server) -> Server:
     running.told.clear()
     running.kept.clear()
     return running
-
-
-@pytest.fixture(scope="module")
-def refused() -> list[str]:
-    """What the page asked of other hosts."""
-    return []
-
-
-@pytest.fixture(scope="module")
-def browser_page(refused: list[str]) -> Iterator[Page]:
-    """One browser for all: to start it takes longer than most tests."""
-    with sync_playwright() as playwright, new_page(playwright, refused) as page:
-        yield page
 
 
 @pytest.fixture
