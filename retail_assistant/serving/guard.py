@@ -3,7 +3,9 @@
 Every sentence (or line) of an answer is read as evaluation reads it (`corpus.reading`) and compared
 with the records that the answer was to be made from. A wrong value is replaced by the recorded
 one; a product that was not in the records, an attribute that a record does not have, a link, a
-promise about stock or delivery is left out. Prices are compared as numbers.
+promise about stock or delivery, praise, and what is about nothing that was looked up is left out:
+a record's text may hold orders to the model, and this is what obeying them looks like. Prices are
+compared as numbers.
 """
 
 import re
@@ -31,6 +33,7 @@ from retail_assistant.corpus.rendering import (
     item_code,
     plain_text,
     render_record,
+    rendered_attributes,
 )
 from retail_assistant.serving.prices import current_price
 from retail_assistant.serving.turns import Correction
@@ -49,14 +52,54 @@ _MONEY = re.compile(
     r"|(\d[\d,]*(?:\.\d+)?)\s*(?:rupees|inr\b|rs\b)",
     re.I,
 )
+_PRAISE = re.compile(
+    r"\b(?:best|finest|greatest|(?:most|highest|top)[- ](?:\w+ )?(?:popular|rated|quality|selling)"
+    r"|unbeatable|award[- ]winning|prize[- ]winning|world[- ]class|in the world|number one|guaranteed)\b",
+    re.I,
+)
 # "The warranty of … is", "its origin is": what is spoken of.
 _SUBJECT = re.compile(
     r"\b(?:the|its|their) ((?:[a-z][a-z-]* ){0,3}[a-z][a-z-]*) (?:of|is|are|was)\b", re.I
 )
 _SUBJECT_IS = re.compile(r"\s*the [^.\n]{1,200}? (?:is|are) ", re.I)
 _NO_ATTRIBUTES = frozenset({"price", "cost", "name", "product", "item", "record", "catalog"})
+_COURTESY = frozenset(
+    [
+        "yes",
+        "no",
+        "ok",
+        "sorry",
+        "thanks",
+        "thank",
+        "welcome",
+        "sure",
+        "help",
+        "glad",
+        "happy",
+        "hello",
+        "hi",
+        "let",
+        "know",
+        "questions",
+        "question",
+        "ask",
+        "product",
+        "item",
+        "record",
+        "records",
+        "catalog",
+        "catalogue",
+        "shop",
+        "store",
+        "information",
+        "details",
+    ]
+)
 _CONTEXT = 6
 _SHOWN = 200
+_WORDS_OF_A_VALUE = 6
+_FRAME = frozenset({"catalog", "price", "category", "brand", "item", "name"})
+"""What records call their own lines."""
 _WORD = re.compile(r"[^\W_]+")
 # Neither "Rs. 500" nor an initial ends a sentence.
 _SENTENCE_END = re.compile(r"\n+|(?<!\b[Rr]s)(?<![\s(][A-Z])[.!?][\"')\u201d]?\s+(?=\S)")
@@ -112,17 +155,30 @@ class Reviewer:
     @cached_property
     def _record_words(self) -> frozenset[str]:
         shown = " ".join(map(render_record, self._records.values()))
-        return frozenset(_WORD.findall(shown.casefold()))
+        return frozenset(_words_of(shown))
 
     @cached_property
     def safe_words(self) -> frozenset[str]:
-        """Words that may be said before their sentence is known: the records' and small ones."""
-        asked = _WORD.findall(self._question.casefold())
-        return self._record_words | frozenset(asked) | stop_words() | {"catalog"}
+        """Words that may be said before their sentence is known: the records' and small ones.
+
+        Not all of the records': a long value may be an order to the model, and obeying it takes its
+        words. Nor numbers, which may be prices, and praise, but where a name has them.
+        """
+        named, told = set[str](), set[str]()
+        for record in self._records.values():
+            known = (record["name"], record.get("brand"), item_code(record["product_id"]))
+            named.update(_words_of(" ".join(filter(None, known))))
+            kinds = (record.get("subcategory"), record.get("category"))
+            pairs = rendered_attributes(record)
+            shown = [text for pair in pairs for text in pair] + list(filter(None, kinds))
+            told.update(*(w for w in map(_words_of, shown) if len(w) <= _WORDS_OF_A_VALUE))
+        told.update(_words_of(self._question), _FRAME)
+        careful = {one for one in told if one.isdecimal() or _PRAISE.search(one)}
+        return frozenset(named | (told - careful)) | stop_words()
 
     def is_safe(self, words: str) -> bool:
         """Whether a piece of text holds only such words."""
-        return all(word in self.safe_words for word in _WORD.findall(words.casefold()))
+        return self.safe_words.issuperset(_words_of(words))
 
     def spans(self, text: str) -> bool:
         """Whether the end of a text stands in the middle of a record's name."""
@@ -136,6 +192,8 @@ class Reviewer:
             return Review(sentence)
         if found := _LINK.search(sentence) or _PROMISE.search(sentence):
             return _withheld("promise", found[0])
+        if (praise := self._praise(sentence)) is not None:
+            return _withheld("praise", praise)
         reading = self._read(sentence, self._subject)
         if reading.empty:
             return Review(sentence)
@@ -150,7 +208,28 @@ class Reviewer:
         mended = self._prices(sentence, subject) or self._values(sentence, subject, reading.named)
         if mended is None and (unheard := self._unheard_of(sentence)) is not None:
             return _withheld(unheard, sentence.strip())
+        if mended is None and self._is_about_nothing(sentence, subject, reading.named):
+            return _withheld("unsupported", sentence.strip())
         return mended or Review(sentence)
+
+    def _praise(self, sentence: str) -> str | None:
+        """Praise in a sentence; a name may hold such words, such as "Best Fit"."""
+        found = _PRAISE.search(sentence)
+        if found is None:
+            return None
+        names = (str(record["name"]).casefold() for record in self._records.values())
+        return None if any(found[0].casefold() in name for name in names) else found[0]
+
+    def _is_about_nothing(self, sentence: str, record: Record, named: NamedText) -> bool:
+        """Whether a sentence says nothing of a product, a price, an attribute or its value."""
+        facts = self._facts.products.get(record["product_id"])
+        if named.products or _MONEY.search(sentence) or facts is None or _said(facts, named):
+            return False
+        words = _words_of(sentence)
+        if self._guard._attributes.find(named.text.words) or not _FRAME.isdisjoint(words):
+            return False
+        known = stop_words() | _COURTESY | set(_words_of(self._question))
+        return not known.issuperset(words)
 
     def _beside_not_knowing(
         self, sentence: str, subject: Record | None, named: NamedText
@@ -380,6 +459,10 @@ def called_product(record: Record) -> str:
     """How a product is called so that nobody can mistake it: its name and its item code."""
     name = plain_text(str(record["name"]), MAX_NAME_CHARACTERS)
     return f"{name} (item {plain_text(item_code(record['product_id']))})"
+
+
+def _words_of(text: str) -> list[str]:
+    return _WORD.findall(text.casefold())
 
 
 def _money(price: float) -> str:

@@ -153,11 +153,11 @@ class LiveAssistant(Generic[Shop]):
             yield self
         finally:
             watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
             self._retire(self._model_users)
             for shared in self._retiring.values():
                 shared.idle.set()
-            await asyncio.gather(*self._retiring, return_exceptions=True)
+            # A server that was just being started ends beside the others, not after them.
+            await asyncio.gather(watching, *self._retiring, return_exceptions=True)
 
     async def opened(self) -> None:
         """Until the first model is open.

@@ -54,18 +54,19 @@ class ModelServer:
         count = min(WORDS, body["max_tokens"])
         try:
             for _ in range(count):
-                await answer.write(_event({"delta": {"content": f"{self.name} "}}))
+                await answer.write(event({"delta": {"content": f"{self.name} "}}))
                 await asyncio.sleep(SECONDS_A_WORD)
             usage = {"prompt_tokens": 7, "completion_tokens": count, "total_tokens": 7 + count}
             finish = "stop" if count == WORDS else "length"
-            await answer.write(_event({"delta": {}, "finish_reason": finish}, usage))
+            await answer.write(event({"delta": {}, "finish_reason": finish}, usage))
             await answer.write(b"data: [DONE]\n\n")
         except ConnectionResetError:
             self.left += 1
         return answer
 
 
-def _event(choice: dict[str, Any], usage: dict[str, int] | None = None) -> bytes:
+def event(choice: dict[str, Any], usage: dict[str, int] | None = None) -> bytes:
+    """A piece of a streamed chat completion."""
     chunk = {
         "id": "chatcmpl-1",
         "object": "chat.completion.chunk",

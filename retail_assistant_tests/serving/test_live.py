@@ -18,6 +18,7 @@ from retail_assistant.serving.model_servers.variants import Variants
 from retail_assistant.serving.options import ServingSettings
 from retail_assistant.serving.turns import ModelAwayError
 from retail_assistant.settings import Settings
+from retail_assistant_tests.families import family_of
 from retail_assistant_tests.serving.champions import promote, publish_index, storage_with
 from retail_assistant_tests.serving.model_server import WORDS
 
@@ -73,9 +74,9 @@ async def answer(live: Live) -> tuple[str, str | None, str]:
 
 def servers() -> list[psutil.Process]:
     """The model servers that were started from here, however far below."""
-    found = psutil.Process().children(recursive=True)
+    family = family_of(psutil.Process())
     return [
-        one for one in found if "retail_assistant_tests.serving.model_server" in one.cmdline()[2:3]
+        one for one, words in family if "retail_assistant_tests.serving.model_server" in words[2:3]
     ]
 
 

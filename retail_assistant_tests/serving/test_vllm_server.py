@@ -17,6 +17,7 @@ from retail_assistant.serving.options import ServingSettings
 from retail_assistant.serving.served import served_model
 from retail_assistant.serving.turns import ModelAwayError
 from retail_assistant_tests.evaluation.test_engine import TALKATIVE
+from retail_assistant_tests.families import family_of
 from retail_assistant_tests.model_families import gemma_tokenizer, save_tiny_model
 from retail_assistant_tests.serving.champions import champion, storage_with
 
@@ -34,9 +35,9 @@ async def text_of(model: OpenModel, prompt: Sequence[Message], tokens: int = TOK
 
 def _of_servers() -> list[psutil.Process]:
     """The processes of model servers; other tests of this worker may have left a Ray running."""
-    family = psutil.Process().children()
-    guards = [one for one in family if GUARD in one.cmdline()]
-    return [process for guard in guards for process in guard.children(recursive=True)]
+    family = family_of(psutil.Process())
+    guards = [one for one, words in family if GUARD in words]
+    return guards + [one for guard in guards for one, _ in family_of(guard)]
 
 
 @pytest.mark.slow
@@ -87,8 +88,8 @@ def test_vllm_reads_what_was_trained_takes_in_adapters_and_comes_back(tmp_path: 
 
             async with aclosing(new.stream(PROMPT, LENGTH)) as pieces:
                 await anext(pieces)
-                for one in psutil.Process().children(recursive=True):
-                    if "vllm.entrypoints.launchers.api_server.entry" in one.cmdline():
+                for one, words in family_of(psutil.Process()):
+                    if "vllm.entrypoints.launchers.api_server.entry" in words:
                         one.kill()
                 with pytest.raises(ModelAwayError):
                     async for _ in pieces:
@@ -101,6 +102,6 @@ def test_vllm_reads_what_was_trained_takes_in_adapters_and_comes_back(tmp_path: 
             assert await text_of(new, PROMPT) == wanted["two"]
         finally:
             await variants.close(new)
-        assert not psutil.Process().children(recursive=True)
+        assert not _of_servers()
 
     asyncio.run(run())
