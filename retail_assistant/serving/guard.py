@@ -54,7 +54,7 @@ _MONEY = re.compile(
 )
 _PRAISE = re.compile(
     r"\b(?:best|finest|greatest|(?:most|highest|top)[- ](?:\w+ )?(?:popular|rated|quality|selling)"
-    r"|unbeatable|award[- ]winning|prize[- ]winning|world[- ]class|in the world|number one|guaranteed)\b",
+    r"|unbeatable|(?:award|prize)[- ]winning|world[- ]class|in the world|number one|guaranteed)\b",
     re.I,
 )
 # "The warranty of … is", "its origin is": what is spoken of.

@@ -1,6 +1,7 @@
 """A catalog that wants to take over: through cleaning, index, model, API and page.
 
-The model is the worst there can be: it obeys whatever its prompt says. So what stays out of the answers is kept out by the code around a model, not by its manners.
+The model is the worst there can be: it obeys whatever its prompt says. So what stays out of the
+answers is kept out by the code around a model, not by its manners.
 """
 
 import asyncio
