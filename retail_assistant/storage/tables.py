@@ -5,28 +5,24 @@ partition, written last. Artefacts of heavy work are folders named by their fing
 ever overwritten, so what an old report refers to stays readable.
 """
 
-import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import polars as pl
-import psutil
 from pydantic import BaseModel, ConfigDict
 
-ROWS_READ_AHEAD = 1 << 20
+from retail_assistant.storage.files import (
+    StorageError,
+    file_sha256,
+    temporary_folder,
+    write_atomically,
+)
+
 LATEST = "latest"
 _STAGING = ".writing-"
-
-
-class StorageError(RuntimeError):
-    """Something that should be in the storage folder is missing or damaged."""
 
 
 class TableRef(BaseModel):
@@ -63,62 +59,10 @@ class TableRef(BaseModel):
         return self.path
 
 
-def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's content."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(ROWS_READ_AHEAD):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 @lru_cache(maxsize=1024)
 def _sha256_of_version(path: Path, mtime_ns: int, size: int) -> str:
     """A file's SHA-256, computed once while it keeps this date and size: a run reads it often."""
     return file_sha256(path)
-
-
-def fingerprint(parts: Mapping[str, Any]) -> str:
-    """Hex hash of JSON-able parts, independent of their order."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
-    """Write a file so that readers see all of it or none of it, also after a crash.
-
-    Not `durable`: faster, but what a loss of power leaves may be cut off.
-    """
-    if not path.parent.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            if durable:
-                stream.flush()
-                os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """A new folder in `parent` for this process, gone at the end.
-
-    Those of the same `prefix` that killed processes left are removed first; they may be gigabytes.
-    """
-    for left in parent.glob(f"{prefix}*-*"):
-        process = left.name.removeprefix(prefix).split("-")[0]
-        if process.isdecimal() and not psutil.pid_exists(int(process)):
-            shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(
-        dir=parent, prefix=f"{prefix}{os.getpid()}-", ignore_cleanup_errors=True
-    ) as folder:
-        yield Path(folder)
 
 
 class TableStore:
