@@ -178,7 +178,7 @@ def judge_with_settings(
     settings = get_settings()
     sheet = sheet or settings.judge_sheet
     human = read_sheet(sheet) if sheet is not None else None
-    store = ObjectStore(str(settings.storage / RESPONSES))
+    store = ObjectStore(settings.shared(RESPONSES))
     store.check()
     judged = judge_answers(
         dialogues, predictions, products, choice, store, seed=settings.seed, progress=progress

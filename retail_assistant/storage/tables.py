@@ -14,12 +14,14 @@ from pathlib import Path
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
-from retail_assistant.storage.files import (
-    StorageError,
-    file_sha256,
-    temporary_folder,
-    write_atomically,
+from retail_assistant.storage.bucket import (
+    fetch,
+    fetch_folder,
+    publish,
+    read_pointer,
+    write_pointer,
 )
+from retail_assistant.storage.files import StorageError, file_sha256, temporary_folder
 
 LATEST = "latest"
 _STAGING = ".writing-"
@@ -51,6 +53,7 @@ class TableRef(BaseModel):
         return pl.scan_parquet(self._intact())
 
     def _intact(self) -> Path:
+        fetch(self.path)
         if not self.path.is_file():
             raise StorageError(f"{self.path} is missing; materialize the asset again")
         now = self.path.stat()
@@ -103,6 +106,7 @@ class TableStore:
         rows = pl.scan_parquet(file).select(pl.len()).collect().item()
         path = folder / f"{digest[:20]}.parquet"
         file.replace(path)
+        publish(path)
         return TableRef(path=path, sha256=digest, rows=rows)
 
     def point(
@@ -110,7 +114,7 @@ class TableStore:
     ) -> None:
         """Make a stored table the one that the pointer `label` names."""
         pointer = {"file": ref.path.name, "sha256": ref.sha256, "rows": ref.rows}
-        write_atomically(self.folder(name, partition) / f"{label}.json", json.dumps(pointer))
+        write_pointer(self.folder(name, partition) / f"{label}.json", json.dumps(pointer))
 
     def write(self, frame: pl.DataFrame, name: str, partition: str | None = None) -> TableRef:
         """Store a frame under the hash of its bytes, then move the pointer to it."""
@@ -128,11 +132,12 @@ class TableStore:
         """
         folder = self.folder(name, partition)
         pointer = folder / f"{label}.json"
-        if not pointer.is_file():
+        text = read_pointer(pointer)
+        if text is None:
             of_partition = f" for {partition}" if partition else ""
             raise StorageError(f"{name} does not exist{of_partition} yet; materialize it first")
         try:
-            entry = json.loads(pointer.read_text())
+            entry = json.loads(text)
             path = folder / entry["file"]
             return TableRef(path=path, sha256=entry["sha256"], rows=entry["rows"])
         except (ValueError, KeyError, TypeError) as error:
@@ -140,4 +145,5 @@ class TableStore:
 
     def partitions(self, name: str) -> list[str]:
         """The partitions of a table that exist, sorted."""
+        fetch_folder(self.folder(name), f"*/{LATEST}.json")
         return sorted(path.parent.name for path in (self.root / name).glob(f"*/{LATEST}.json"))
