@@ -1,9 +1,9 @@
 """A storage folder whose truth is a bucket: `RETAIL_STORAGE_URI=gs://bucket/prefix`.
 
-Every process then works in a folder of its own machine, the working copy. What is named by the hash
-of its content or inputs is copied whole, once in each direction: its name says what it is. Pointers,
-the few small files that are replaced, are read from the bucket each time, and written only if
-nobody else has written them since this process read them (Cloud Storage has generation
+Every process then works in a folder of its own machine, the working copy. What is named by a hash
+of its content or inputs is copied whole, once in each direction: its name says what it is.
+Pointers, the few small files that are replaced, are read from the bucket each time, and written
+only if nobody else has written them since this process read them (Cloud Storage has generation
 preconditions for that). An artefact's manifest is copied last, as it is written last.
 
 Without a bucket, every function here leaves the folder as the truth that it is.
@@ -163,6 +163,11 @@ class Bucket:
     _seen: dict[str, int] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
+    @property
+    def work_folder(self) -> Path:
+        """The folder of all working copies on this machine."""
+        return self.root.parents[len(self.uri.removeprefix(GCS).split("/")) - 1]
+
     def uri_of(self, path: Path) -> str:
         """Where a path of the working copy lies in the bucket."""
         return f"{self.uri}/{path.relative_to(self.root).as_posix()}"
@@ -251,13 +256,12 @@ class Bucket:
 
     @cached_property
     def _bucket(self) -> Any:
-        from google.auth.credentials import AnonymousCredentials
-        from google.cloud import storage
+        return client().bucket(self.name)
 
-        # An emulator takes everybody; looking for credentials would wait for a metadata server.
-        emulated = bool(os.environ.get("STORAGE_EMULATOR_HOST"))
-        given = {"credentials": AnonymousCredentials(), "project": "local"} if emulated else {}
-        return storage.Client(**given).bucket(self._place[0])
+    @property
+    def name(self) -> str:
+        """The bucket's own name."""
+        return self._place[0]
 
     @property
     def _place(self) -> tuple[str, str]:
@@ -351,6 +355,21 @@ class Bucket:
         except Exception as error:
             cause = getattr(error, "cause", None) or error
             raise BucketError(f"cannot {what} {self.uri_of(path)}: {explained(cause)}") from error
+
+
+def client() -> Any:
+    """Google's client, with this machine's credentials; `STORAGE_EMULATOR_HOST` names an emulator.
+
+    Raises:
+        google.auth.exceptions.DefaultCredentialsError: there are none.
+    """
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import storage
+
+    # An emulator takes everybody; looking for credentials would wait for a metadata server.
+    emulated = bool(os.environ.get("STORAGE_EMULATOR_HOST"))
+    given = {"credentials": AnonymousCredentials(), "project": "local"} if emulated else {}
+    return storage.Client(**given)
 
 
 def _files(folder: Path) -> list[Path]:
