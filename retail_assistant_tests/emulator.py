@@ -1,4 +1,4 @@
-"""A GCS emulator as a fixture: a real server process, and what the emulator lacks in front of it."""
+"""A GCS emulator as a fixture: a real server process, and before it what the emulator lacks."""
 
 import asyncio
 import importlib.util

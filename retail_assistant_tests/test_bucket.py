@@ -1,4 +1,4 @@
-"""Storage in a bucket: two machines' working copies, a real server of Google's protocol, bad days."""
+"""Storage in a bucket: the working copies of two machines, a real server, good days and bad."""
 
 import itertools
 from collections.abc import Iterator
@@ -31,10 +31,8 @@ from retail_assistant.storage.bucket import (
     withdraw,
     write_pointer,
 )
-from retail_assistant_tests.emulator import BUCKET, CloudStorage, cloud_storage, gcs_emulator
+from retail_assistant_tests.emulator import BUCKET, CloudStorage, cloud_storage
 from retail_assistant_tests.evaluation.manifests import finished
-
-__all__ = ["gcs_emulator"]
 
 NUMBERS = itertools.count()
 FRAME = pl.DataFrame({"product_id": ["a", "b"], "price": [1.0, None]})
