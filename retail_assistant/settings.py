@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from retail_assistant.objects import is_object_location
-from retail_assistant.storage.bucket import GCS, working_copy
+from retail_assistant.storage.bucket import GCS, shared_uri, working_copy
 
 PACKAGE_FOLDER = Path(__file__).parent
 EMBEDDED_CATALOG = PACKAGE_FOLDER / "data" / "catalog.csv"
@@ -327,17 +327,11 @@ class Settings(BaseSettings):
             return working_copy(self.storage_uri, folder, self.storage_retry_seconds)
         return Path(self.storage_uri).expanduser().resolve()
 
-    def shared(self, name: str) -> str:
-        """Where something below the storage folder is for all machines: a path or gs://…."""
-        if self.storage_uri.startswith(GCS):
-            return f"{self.storage_uri.rstrip('/')}/{name}"
-        return str(self.storage / name)
-
     @property
     def object_store_uri(self) -> str:
         """Where images are kept: an absolute folder, or gs://bucket/prefix."""
         if self.object_uri is None:
-            return self.shared("objects")
+            return shared_uri(self.storage / "objects")
         if "://" in self.object_uri:
             return self.object_uri
         return str(Path(self.object_uri).expanduser().resolve())

@@ -87,6 +87,12 @@ def _bucket_at(root: Path) -> "Bucket":
     return Bucket(root, mark.uri, mark.retry_seconds)
 
 
+def shared_uri(path: Path) -> str:
+    """Where something is for all machines: the path itself, or gs://…."""
+    bucket = bucket_of(path)
+    return str(path) if bucket is None else bucket.uri_of(path)
+
+
 def fetch(path: Path) -> None:
     """Have an immutable file here; nothing where there is none."""
     if (bucket := bucket_of(path)) is not None:
