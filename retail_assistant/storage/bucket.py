@@ -300,21 +300,20 @@ class Bucket:
     def _fetch_file(self, path: Path) -> None:
         from google.api_core.exceptions import NotFound
 
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary_folder(path.parent, _STAGING) as staging:
+        with temporary_folder(self.root, _STAGING) as staging:
             try:
                 # The library compares checksums.
                 self._blob(path).download_to_filename(staging / path.name, retry=self._retry)
             except NotFound:
                 return
+            path.parent.mkdir(parents=True, exist_ok=True)
             (staging / path.name).replace(path)
 
     def _fetch_all(self, folder: Path, found: Mapping[str, Any]) -> None:
         missing = {name: blob for name, blob in found.items() if not _is_same(folder / name, blob)}
         if not missing:
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        with temporary_folder(folder, _STAGING) as staging:
+        with temporary_folder(self.root, _STAGING) as staging:
             self._download([(blob, staging / name) for name, blob in missing.items()])
             for name in sorted(missing, key=lambda name: name == LAST):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
