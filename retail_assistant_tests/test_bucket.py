@@ -132,6 +132,9 @@ def test_the_first_of_two_twins_counts(cloud: CloudStorage, tmp_path: Path) -> N
         publish(folder)
     assert [(folder / "weights").read_bytes() for folder in folders] == [b"first"] * 2
     assert all(read_manifest(folder) for folder in folders)
+    withdraw(folders[0] / "weights")
+    (folders[0] / "weights").unlink()
+    assert read_manifest(folders[0]) is None, "nobody has its weights any more"
 
 
 def test_a_truncated_file_is_fetched_again(cloud: CloudStorage, tmp_path: Path) -> None:
@@ -143,7 +146,8 @@ def test_a_truncated_file_is_fetched_again(cloud: CloudStorage, tmp_path: Path) 
     there.mkdir(parents=True)
     (there / "weights").write_bytes(b"123")
     assert read_manifest(there) is not None
-    assert (there / "weights").read_bytes() == b"12345"
+    ref = ArtefactRef(folder=there, fingerprint="print")
+    assert (ref.local / "weights").read_bytes() == b"12345"
 
 
 def test_a_pointer_that_was_moved_meanwhile_is_not_moved(

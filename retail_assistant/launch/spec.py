@@ -13,6 +13,7 @@ from retail_assistant.storage.bucket import (
     fetch,
     publish,
     read_pointer,
+    shared_sizes,
     write_pointer,
 )
 
@@ -198,22 +199,29 @@ def read_manifest(folder: Path, *, verify: bool = True) -> Manifest | None:
     fetch(path)
     if not path.is_file():
         return None
-    if verify:
-        _ = ArtefactRef(folder=folder, fingerprint=folder.name).local
     try:
         manifest = Manifest.model_validate_json(path.read_text())
     except (ValidationError, json.JSONDecodeError, UnicodeDecodeError):
         return None
-    if verify and not all(_is_intact(folder, output) for output in manifest.outputs.values()):
-        return None
+    if verify:
+        shared = shared_sizes(folder)
+        outputs = manifest.outputs.values()
+        if not all(_is_intact(folder, one, shared.get(one.path)) for one in outputs):
+            return None
     return manifest
 
 
-def _is_intact(folder: Path, output: OutputFile) -> bool:
+def _is_intact(folder: Path, output: OutputFile, shared: int | None) -> bool:
+    """Whether a file is as it was made; `shared`: its bytes in the bucket, from where it comes."""
     path = folder / output.path
-    if not path.is_file() or path.stat().st_size != output.size:
+    is_here = path.is_file() and path.stat().st_size == output.size
+    if is_here and file_sha256(path) == output.sha256:
+        return True
+    if shared != output.size:
         return False
-    return file_sha256(path) == output.sha256
+    # It is fetched again when it is read.
+    path.unlink(missing_ok=True)
+    return True
 
 
 def write_artefact_ref(ref: ArtefactRef, root: Path, name: str, partition: str | None) -> None:

@@ -123,9 +123,14 @@ def publish(path: Path) -> None:
 def names_in(folder: Path, only: str = "*") -> list[str]:
     """What is in a folder, here or in the bucket, by names below it; nothing is fetched."""
     found = {one.relative_to(folder).as_posix() for one in _files(folder)}
-    if (bucket := bucket_of(folder)) is not None:
-        found |= bucket.names_in(folder)
+    found |= shared_sizes(folder).keys()
     return sorted(name for name in found if fnmatch.fnmatch(name, only))
+
+
+def shared_sizes(folder: Path) -> dict[str, int]:
+    """Bytes of what the bucket has below a folder, by names from there; empty without a bucket."""
+    bucket = bucket_of(folder)
+    return {} if bucket is None else bucket.sizes(folder)
 
 
 def withdraw(path: Path) -> None:
@@ -191,10 +196,10 @@ class Bucket:
             wanted = {name: one for name, one in found.items() if fnmatch.fnmatch(name, only)}
             self._fetch_all(folder, wanted)
 
-    def names_in(self, folder: Path) -> set[str]:
-        """What the bucket has below a folder."""
+    def sizes(self, folder: Path) -> dict[str, int]:
+        """As the function `shared_sizes`."""
         with self._explained("read", folder):
-            return set(self._below(folder))
+            return {name: blob.size for name, blob in self._below(folder).items()}
 
     def publish(self, path: Path) -> None:
         """As the function `publish`."""
