@@ -98,6 +98,8 @@ def turn(spec: LaunchSpec) -> Iterator[Manifest | None]:
         finally:
             if done is None:
                 publish(spec.folder)
+                # It has grown since the manifest was written.
+                publish(spec.folder / LOG_NAME)
     finally:
         lock.release()
 

