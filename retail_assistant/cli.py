@@ -14,7 +14,7 @@ from retail_assistant import __version__
 from retail_assistant.batch_cli import batch
 from retail_assistant.champion_cli import champion_app
 from retail_assistant.corpus_cli import corpus_app
-from retail_assistant.databases import DatabaseError
+from retail_assistant.databases.database import DatabaseError
 from retail_assistant.databases_cli import backup, databases_app, restore
 from retail_assistant.feedback_cli import feedback_app
 from retail_assistant.jobs_cli import jobs_app

@@ -42,7 +42,7 @@ def migrate_databases() -> None:
 
     Several at once wait for each other.
     """
-    from retail_assistant.databases import migrate
+    from retail_assistant.databases.migration import migrate
 
     for database in _databases():
         before = migrate(database)
@@ -61,7 +61,7 @@ def prune(
     """
     from dagster import DagsterInstance
 
-    from retail_assistant.run_retention import prunable_runs
+    from retail_assistant.databases.retention import prunable_runs
     from retail_assistant.workbench import prepare_instance
 
     prepare_instance(get_settings())
@@ -79,7 +79,7 @@ def backup(
     ],
 ) -> None:
     """Save the databases of Dagster and MLflow, and the champion with its history."""
-    from retail_assistant.backup import make_backup
+    from retail_assistant.databases.backup import make_backup
 
     address = make_backup(_place(), to, _say)
     _say(f"the backup: {address}")
@@ -93,7 +93,7 @@ def restore(
     yes: Annotated[bool, typer.Option("--yes", help="Replace what is there.")] = False,
 ) -> None:
     """Put a backup in the place of the databases and the champion that are here."""
-    from retail_assistant.backup import restore_backup
+    from retail_assistant.databases.backup import restore_backup
 
     restore_backup(_place(), source, overwrite=yes, dry_run=dry_run, say=_say)
 
@@ -103,7 +103,7 @@ def _say(words: str) -> None:
 
 
 def _databases() -> list[Any]:
-    from retail_assistant.databases import databases
+    from retail_assistant.databases.places import databases
     from retail_assistant.workbench import instance_folder
 
     settings = get_settings()
@@ -114,7 +114,7 @@ def _databases() -> list[Any]:
 
 
 def _place() -> Any:
-    from retail_assistant.backup import Place
+    from retail_assistant.databases.backup import Place
     from retail_assistant.workbench import instance_folder
 
     settings = get_settings()

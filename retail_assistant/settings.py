@@ -345,7 +345,10 @@ class Settings(BaseSettings):
     @property
     def mlflow_tracking_uri(self) -> str:
         """The MLflow tracking URI in force."""
-        return self.mlflow_uri or f"sqlite:///{self.storage / 'mlflow' / 'mlflow.db'}"
+        if self.mlflow_uri is None:
+            return f"sqlite:///{self.storage / 'mlflow' / 'mlflow.db'}"
+        # Without a driver SQLAlchemy takes psycopg 3; installed is what Dagster needs too.
+        return re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", self.mlflow_uri)
 
 
 @cache

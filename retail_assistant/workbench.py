@@ -8,7 +8,7 @@ import sys
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from retail_assistant.databases import MLFLOW_DATABASE, dagster_database, mlflow_database
+from retail_assistant.databases.places import MLFLOW_DATABASE, dagster_database, mlflow_database
 from retail_assistant.settings import PACKAGE_FOLDER, Settings
 from retail_assistant.storage import write_atomically
 

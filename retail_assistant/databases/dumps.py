@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from retail_assistant.databases import Database, DatabaseError
+from retail_assistant.databases.database import APPLICATION, Database, DatabaseError
 
 _LOCK_SECONDS = 60
 _LAST_LINES = 3
@@ -74,15 +74,13 @@ def load(database: Database, file: Path, folder: Path | None) -> None:
 def _require_unused(database: Database) -> None:
     from sqlalchemy import text
 
-    query = (
+    query = text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-        # One is this, another may hold the lock of this restore.
-        " AND backend_type = 'client backend' AND application_name <> 'retail-assistant restore'"
+        " AND backend_type = 'client backend' AND application_name <> :ours"
     )
     with database.connected() as connection:
-        connection.execute(text("SET application_name = 'retail-assistant restore'"))
-        others = int(connection.execute(text(query)).scalar_one()) - 1
-    if others > 0:
+        others = int(connection.execute(query, {"ours": APPLICATION}).scalar_one())
+    if others:
         raise DatabaseError(
             f"{database.name}'s database {database.place} is in use by {others}"
             f" connection{'s' if others > 1 else ''}: end Dagster's servers and runs and MLflow's"

@@ -21,19 +21,14 @@ from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from retail_assistant import __version__
-from retail_assistant.databases import (
-    Database,
-    DatabaseError,
-    Name,
-    databases,
-    installed,
-    migrate,
-    schema_state,
-)
+from retail_assistant.databases.database import Database, DatabaseError
+from retail_assistant.databases.dumps import dump, dump_contents, load
+from retail_assistant.databases.migration import migrate
+from retail_assistant.databases.places import databases
+from retail_assistant.databases.schema import Name, installed, schema_state
 from retail_assistant.evaluation.champion_history import ChampionHistory
 from retail_assistant.evaluation.registry import champion_path
 from retail_assistant.objects import GCS, explained, file_system
-from retail_assistant.postgres_tools import dump, dump_contents, load
 from retail_assistant.settings import Settings
 from retail_assistant.storage import file_sha256, write_atomically
 
@@ -86,7 +81,7 @@ class Place:
         if len(found) == 1:
             raise DatabaseError(
                 f"MLflow is behind the server {settings.mlflow_tracking_uri}: name its database in"
-                " MLFLOW_BACKEND_STORE_URI (postgresql://user:password@host:port/database), as its"
+                " MLFLOW_BACKEND_STORE_URI (postgresql+psycopg2://user:password@host:port/database), as its"
                 " server has it"
             )
         return cls(settings, tuple(found))
