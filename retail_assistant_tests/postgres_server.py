@@ -73,11 +73,12 @@ class PostgresServer:
             self._process.wait(SECONDS)
             self._process = None
 
-    def database(self, name: str) -> URL:
-        """A new, empty database of a user who is no superuser."""
+    def database(self, name: str, like: URL | None = None) -> URL:
+        """A new database of a user who is no superuser: empty, or a copy of another."""
         self._made += 1
         full = f"{name}_{self._made}"
-        self.execute(f'CREATE DATABASE "{full}" OWNER {OWNER}')
+        template = f" TEMPLATE {like.database}" if like else ""
+        self.execute(f"CREATE DATABASE {full} OWNER {OWNER}{template}")
         return self.url(full)
 
     def url(self, name: str) -> URL:
@@ -86,8 +87,8 @@ class PostgresServer:
 
     def lose(self, url: URL) -> None:
         """Drop a database with all that is in it, and leave an empty one in its place."""
-        self.execute(f'DROP DATABASE "{url.database}" WITH (FORCE)')
-        self.execute(f'CREATE DATABASE "{url.database}" OWNER {OWNER}')
+        self.execute(f"DROP DATABASE {url.database} WITH (FORCE)")
+        self.execute(f"CREATE DATABASE {url.database} OWNER {OWNER}")
 
     def execute(self, statement: str, database: str = SUPERUSER) -> list[tuple[Any, ...]]:
         """Run a statement as the superuser; its rows."""
