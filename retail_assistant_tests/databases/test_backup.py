@@ -120,7 +120,7 @@ def on_postgres(
         "RETAIL_MLFLOW_URI", f"postgresql://{mlflow.username}@127.0.0.1:{mlflow.port}/{mlflow.database}"
     )
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
-    # MLflow keeps connections of this process, which is one of its servers otherwise.
+    # Else MLflow keeps connections in this process, as its server would, to what is lost.
     monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
     instance_folder(get_settings())
     place = Place(tmp_path / "var", cli, postgres, cluster)
@@ -248,6 +248,7 @@ def on_sqlite(
         monkeypatch.delenv(name)
     monkeypatch.setenv("RETAIL_STORAGE_URI", str(tmp_path / "var"))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "var" / "dagster"))
+    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
     shutil.copytree(sqlite_shop, tmp_path / "var")
     instance_folder(get_settings())
     return Place(tmp_path / "var", cli, None, None)
