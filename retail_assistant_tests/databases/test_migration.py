@@ -67,7 +67,7 @@ def test_a_newer_database_is_left_alone(
     ("variable", "value", "words"),
     [
         ("DAGSTER_PG_PASSWORD", WRONG, ("'retail' is not let in", "DAGSTER_PG_PASSWORD")),
-        ("DAGSTER_PG_USERNAME", "nobody", ("'nobody' is not let in", "DAGSTER_PG_USERNAME")),
+        ("DAGSTER_PG_USER", "nobody", ("'nobody' is not let in", "DAGSTER_PG_USER")),
         ("DAGSTER_PG_PORT", "{free}", ("no PostgreSQL answers", "DAGSTER_PG_HOST")),
         ("DAGSTER_PG_HOST", "no-such-host.invalid", ("no PostgreSQL answers", "DAGSTER_PG_HOST")),
         ("DAGSTER_PG_DB", "nowhere", ("no such database", "DAGSTER_PG_DB")),
