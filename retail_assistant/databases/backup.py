@@ -81,8 +81,7 @@ class Place:
         if len(found) == 1:
             raise DatabaseError(
                 f"MLflow is behind the server {settings.mlflow_tracking_uri}: name its database in"
-                " MLFLOW_BACKEND_STORE_URI (postgresql+psycopg2://user:password@host:port/database), as its"
-                " server has it"
+                " MLFLOW_BACKEND_STORE_URI, as its server has it"
             )
         return cls(settings, tuple(found))
 
@@ -119,11 +118,11 @@ def make_backup(place: Place, to: str, say: Say = lambda _: None) -> str:
     address = f"{to.rstrip('/')}/{now:%Y%m%dT%H%M%SZ}"
     with tempfile.TemporaryDirectory(prefix="retail-backup-") as name:
         folder = Path(name)
-        parts = []
-        for save in (_save_champion, _save_mlflow, _save_dagster):
-            parts.append(save(place, folder))
-            say(f"{parts[-1].name}: {_entries(parts[-1].name, parts[-1].entries)}, "
-                f"{parts[-1].size} bytes")
+        parts = [_save_champion(place, folder)]
+        for database in (place.database("MLflow"), place.database("Dagster")):
+            parts.append(_save_database(database, folder, place.settings.postgres_bin))
+        for part in parts:
+            say(f"{part.name}: {_entries(part.name, part.entries)}, {part.size} bytes")
         versions = {name.lower(): installed(name).split()[1] for name in ("Dagster", "MLflow")}
         versions["retail-assistant"] = __version__
         manifest = BackupManifest(at=now, versions=versions, parts=tuple(parts))
@@ -143,20 +142,12 @@ def _save_champion(place: Place, folder: Path) -> Part:
     return _part("champion", "files", file, str(history.folder), events)
 
 
-def _save_mlflow(place: Place, folder: Path) -> Part:
-    return _save_database(place, place.database("MLflow"), folder)
-
-
-def _save_dagster(place: Place, folder: Path) -> Part:
-    return _save_database(place, place.database("Dagster"), folder)
-
-
-def _save_database(place: Place, database: Database, folder: Path) -> Part:
+def _save_database(database: Database, folder: Path, postgres_bin: Path | None) -> Part:
     runs, revision = database.rows(), database.revision()
     name = database.name.lower()
     if database.url is not None:
         file = folder / f"{name}.dump"
-        dump(database, file, place.settings.postgres_bin)
+        dump(database, file, postgres_bin)
         return _part(database.name, "postgresql", file, database.place, runs, revision)
     copies = folder / name
     for source in database.files():
