@@ -34,6 +34,7 @@ from retail_assistant.storage import file_sha256, write_atomically
 
 MANIFEST = "manifest.json"
 CHAMPION = "champion"
+IN_ORDER: tuple[Name, ...] = ("MLflow", "Dagster")
 Say = Callable[[str], None]
 
 
@@ -119,11 +120,12 @@ def make_backup(place: Place, to: str, say: Say = lambda _: None) -> str:
     with tempfile.TemporaryDirectory(prefix="retail-backup-") as name:
         folder = Path(name)
         parts = [_save_champion(place, folder)]
-        for database in (place.database("MLflow"), place.database("Dagster")):
+        for owner in IN_ORDER:
+            database = place.database(owner)
             parts.append(_save_database(database, folder, place.settings.postgres_bin))
         for part in parts:
             say(f"{part.name}: {_entries(part.name, part.entries)}, {part.size} bytes")
-        versions = {name.lower(): installed(name).split()[1] for name in ("Dagster", "MLflow")}
+        versions = {owner.lower(): installed(owner).split()[1] for owner in IN_ORDER}
         versions["retail-assistant"] = __version__
         manifest = BackupManifest(at=now, versions=versions, parts=tuple(parts))
         (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
