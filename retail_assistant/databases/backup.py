@@ -28,9 +28,17 @@ from retail_assistant.databases.places import databases
 from retail_assistant.databases.schema import Name, installed, schema_state
 from retail_assistant.evaluation.champion_history import ChampionHistory
 from retail_assistant.evaluation.registry import champion_path
-from retail_assistant.objects import GCS, explained, file_system
+from retail_assistant.objects import GCS, file_system
 from retail_assistant.settings import Settings
-from retail_assistant.storage import file_sha256, write_atomically
+from retail_assistant.storage import file_sha256
+from retail_assistant.storage.bucket import (
+    fetch_folder,
+    publish,
+    read_pointer,
+    withdraw,
+    write_pointer,
+)
+from retail_assistant.storage.files import explained
 
 MANIFEST = "manifest.json"
 CHAMPION = "champion"
@@ -97,14 +105,15 @@ class Place:
 
     def champions(self) -> int:
         """How many events there are; a pointer from before there was a history is one."""
-        pointer = champion_path(self.settings).is_file()
-        return max(int(pointer), len(list(self.history.folder.glob("[0-9]*.json"))))
+        names = [path.name for path in self.champion_files()]
+        return max(bool(names), sum(name[0].isdecimal() for name in names))
 
     def champion_files(self) -> list[Path]:
-        """The pointer and the history's files, as far as they are there."""
-        pointer = champion_path(self.settings)
-        events = sorted(self.history.folder.glob("*.json"))
-        return [*([pointer] if pointer.is_file() else []), *events]
+        """The pointer and the history's files, as they are now, as far as they are there."""
+        pointer, folder = champion_path(self.settings), self.history.folder
+        fetch_folder(folder)
+        there = [] if read_pointer(pointer) is None else [pointer]
+        return [*there, *sorted(folder.glob("*.json"))]
 
 
 def make_backup(place: Place, to: str, say: Say = lambda _: None) -> str:
@@ -320,7 +329,7 @@ def _restore_part(place: Place, part: Part, file: Path) -> None:
         if database.url is not None:
             load(database, file, place.settings.postgres_bin)
             return
-        _move_aside(database.folder, database.files())
+        _moved_aside(database.folder, database.files())
         with tarfile.open(file) as archive:
             archive.extractall(database.folder, filter="data")
 
@@ -330,19 +339,24 @@ def _restore_champion(place: Place, file: Path) -> None:
     root = place.settings.storage
     history = place.history.folder
     history.mkdir(parents=True, exist_ok=True)
-    with FileLock(history / ".lock"), tempfile.TemporaryDirectory(dir=root) as name:
+    with FileLock(history / ".lock"), tempfile.TemporaryDirectory() as name:
         with tarfile.open(file) as archive:
             archive.extractall(name, filter="data")
-        _move_aside(root, place.champion_files())
-        restored = sorted(Path(name).rglob("*.json"), key=lambda path: len(path.parts), reverse=True)
-        for path in restored:
-            write_atomically(root / path.relative_to(name), path.read_bytes())
+        found = sorted(Path(name).rglob("*.json"), key=lambda path: len(path.parts), reverse=True)
+        restored = {root / path.relative_to(name): path.read_text() for path in found}
+        there = place.champion_files()
+        publish(_moved_aside(root, there))
+        for path in there:
+            if path not in restored:
+                withdraw(path)
+        for path, text in restored.items():
+            # Whatever is there is what is replaced.
+            read_pointer(path)
+            write_pointer(path, text)
 
 
-def _move_aside(root: Path, paths: list[Path]) -> None:
-    """Keep what is replaced, beside it."""
-    if not paths:
-        return
+def _moved_aside(root: Path, paths: list[Path]) -> Path:
+    """The folder in which what is replaced is kept, beside it."""
     aside = root / f"before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
     for path in paths:
         for found in path.parent.glob(f"{path.name}*"):
@@ -350,3 +364,4 @@ def _move_aside(root: Path, paths: list[Path]) -> None:
             target = aside / found.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(found, target)
+    return aside

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,10 @@ from retail_assistant.databases.places import databases
 from retail_assistant.evaluation.champions import Champions
 from retail_assistant.evaluation.registry import ALIAS, MODEL_NAME, read_champion
 from retail_assistant.settings import get_settings
+from retail_assistant.storage.bucket import publish, withdraw
 from retail_assistant.workbench import instance_folder
 from retail_assistant_tests.databases.conftest import Databases
+from retail_assistant_tests.emulator import cloud_storage
 from retail_assistant_tests.evaluation.contests import Shop, answers_of
 from retail_assistant_tests.postgres_server import PASSWORD, PostgresServer
 from retail_assistant_tests.test_cli import Cli, assert_refused
@@ -37,6 +41,7 @@ class Place:
     """A retailer's Dagster, MLflow and champions, with something in each."""
 
     storage: Path
+    home: Path
     cli: Cli
     postgres: PostgresServer | None
     urls: Databases | None
@@ -56,13 +61,14 @@ class Place:
             client.set_terminated(run_id)
             shop.job(name, answers_of(name, wrong), run_id=run_id)
             shop.contest()
+        publish(self.storage / "artefacts")
 
     def materialize(self) -> None:
         with self.instance() as instance:
             assert dg.materialize([corpus, adapter], instance=instance).success
 
     def instance(self) -> dg.DagsterInstance:
-        return dg.DagsterInstance.from_config(str(self.storage / "dagster"))
+        return dg.DagsterInstance.from_config(str(self.home))
 
     def client(self) -> Any:
         from mlflow import MlflowClient
@@ -91,6 +97,8 @@ class Place:
 
     def lose(self) -> None:
         """Everything but what training left, which is kept elsewhere."""
+        withdraw(self.storage / "champions")
+        withdraw(self.storage / "champion.json")
         shutil.rmtree(self.storage / "champions")
         (self.storage / "champion.json").unlink()
         if self.urls is not None and self.postgres is not None:
@@ -105,6 +113,12 @@ class Place:
 
 
 @pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as kept:
+        yield kept
+
+
+@pytest.fixture
 def on_postgres(
     cluster: Databases,
     postgres: PostgresServer,
@@ -112,9 +126,13 @@ def on_postgres(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     cli: Cli,
-) -> Place:
-    """In a cluster: both databases on PostgreSQL, logs of steps in a bucket."""
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_emulator)
+    stack: ExitStack,
+) -> Iterator[Place]:
+    """In a cluster: both databases on PostgreSQL, storage and logs of steps in a bucket."""
+    cloud = stack.enter_context(cloud_storage(gcs_emulator))
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", cloud.url)
+    monkeypatch.setenv("RETAIL_STORAGE_URI", f"gs://shop/{tmp_path.name}")
+    monkeypatch.setenv("RETAIL_WORK_FOLDER", str(tmp_path / "work"))
     mlflow = cluster.mlflow
     monkeypatch.setenv(
         "RETAIL_MLFLOW_URI", f"postgresql://{mlflow.username}@127.0.0.1:{mlflow.port}/{mlflow.database}"
@@ -123,9 +141,9 @@ def on_postgres(
     # Else MLflow keeps connections in this process, as its server would, to what is lost.
     monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
     instance_folder(get_settings())
-    place = Place(tmp_path / "var", cli, postgres, cluster)
+    place = Place(get_settings().storage, tmp_path / "var" / "dagster", cli, postgres, cluster)
     place.fill()
-    return place
+    yield place
 
 
 def backup_of(place: Place, to: str) -> str:
@@ -251,7 +269,7 @@ def on_sqlite(
     monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
     shutil.copytree(sqlite_shop, tmp_path / "var")
     instance_folder(get_settings())
-    return Place(tmp_path / "var", cli, None, None)
+    return Place(tmp_path / "var", tmp_path / "var" / "dagster", cli, None, None)
 
 
 @pytest.fixture

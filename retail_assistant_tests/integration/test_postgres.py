@@ -75,6 +75,8 @@ def cluster(
     }
     config = yaml.safe_load((PACKAGE_FOLDER / "data" / "dagster.cluster.yaml").read_text())
     del config["run_launcher"]
+    # The launcher of one machine cannot take up a run that is gone.
+    del config["run_monitoring"]["max_resume_run_attempts"]
     config["run_coordinator"]["config"]["dequeue_interval_seconds"] = 1
     home = Path(changes["DAGSTER_HOME"])
     home.mkdir(parents=True)
