@@ -3,7 +3,6 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,12 +112,6 @@ class Place:
 
 
 @pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as kept:
-        yield kept
-
-
-@pytest.fixture
 def on_postgres(
     cluster: Databases,
     postgres: PostgresServer,
@@ -126,11 +119,8 @@ def on_postgres(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     cli: Cli,
-    stack: ExitStack,
 ) -> Iterator[Place]:
     """In a cluster: both databases on PostgreSQL, storage and logs of steps in a bucket."""
-    cloud = stack.enter_context(cloud_storage(gcs_emulator))
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", cloud.url)
     monkeypatch.setenv("RETAIL_STORAGE_URI", f"gs://shop/{tmp_path.name}")
     monkeypatch.setenv("RETAIL_WORK_FOLDER", str(tmp_path / "work"))
     mlflow = cluster.mlflow
@@ -140,10 +130,13 @@ def on_postgres(
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     # Else MLflow keeps connections in this process, as its server would, to what is lost.
     monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
-    instance_folder(get_settings())
-    place = Place(get_settings().storage, tmp_path / "var" / "dagster", cli, postgres, cluster)
-    place.fill()
-    yield place
+    with cloud_storage(gcs_emulator) as cloud:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", cloud.url)
+        instance_folder(get_settings())
+        home = tmp_path / "var" / "dagster"
+        place = Place(get_settings().storage, home, cli, postgres, cluster)
+        place.fill()
+        yield place
 
 
 def backup_of(place: Place, to: str) -> str:
