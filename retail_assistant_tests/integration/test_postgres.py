@@ -3,6 +3,7 @@
 Real processes all: the sensor's tick, the queue, the run's worker, and logs of steps in a bucket.
 """
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -71,7 +72,7 @@ def cluster(
     changes = cluster_environment(folder / "var", databases) | {
         "RETAIL_CATALOG_URI": str(catalog),
         "STORAGE_EMULATOR_HOST": gcs_emulator,
-        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
     }
     config = yaml.safe_load((PACKAGE_FOLDER / "data" / "dagster.cluster.yaml").read_text())
     del config["run_launcher"]
