@@ -65,8 +65,7 @@ LABEL org.opencontainers.image.title="retail-assistant-serve" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.revision="${COMMIT}"
 EXPOSE 8000
-ENTRYPOINT ["retail-assistant"]
-CMD ["serve", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["retail-assistant", "serve", "--host", "0.0.0.0", "--port", "8000"]
 
 FROM base AS gpu
 ARG COMMIT=unknown
@@ -74,6 +73,6 @@ LABEL org.opencontainers.image.title="retail-assistant-gpu" \
       org.opencontainers.image.description="Training, evaluation and Ray on GPUs" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.revision="${COMMIT}"
-# A workload by its spec, as every Ray job runs it. In a Ray cluster KubeRay sets the command.
-ENTRYPOINT ["python", "-m", "retail_assistant.launch.cluster_job"]
-CMD ["--help"]
+# Says how a workload is run by its spec, which is what a Ray job does; in a Ray cluster KubeRay sets
+# the command.
+CMD ["python", "-m", "retail_assistant.launch.cluster_job", "--help"]

@@ -89,10 +89,6 @@ resource "google_container_cluster" "this" {
     }
   }
 
-  secret_manager_config {
-    enabled = true
-  }
-
   gateway_api_config {
     channel = "CHANNEL_STANDARD"
   }

@@ -30,7 +30,7 @@ output "database_instance" {
 
 output "secrets_to_fill" {
   description = "Secrets whose value a person adds; those not used may stay empty."
-  value       = sort([for name in keys(local.secret_readers) : name if !contains(["dagster-pg-password", "mlflow-pg-password", "ray-auth-token"], name)])
+  value       = sort([for name in keys(local.secret_readers) : name if !contains(local.made_here, name)])
 }
 
 output "overlay" {

@@ -48,24 +48,21 @@ resource "google_artifact_registry_repository_iam_member" "build" {
   member     = google_service_account.build.member
 }
 
-resource "google_project_iam_member" "build" {
-  for_each = toset(["roles/logging.logWriter", "roles/storage.objectViewer"])
-
+resource "google_project_iam_member" "build_logs" {
   project = var.project
-  role    = each.value
+  role    = "roles/logging.logWriter"
   member  = google_service_account.build.member
-
-  # Its sources are in the bucket of Cloud Build; not the retailer's data.
-  dynamic "condition" {
-    for_each = each.value == "roles/storage.objectViewer" ? [local.source_bucket] : []
-
-    content {
-      title      = "sources-only"
-      expression = "resource.name.startsWith(\"projects/_/buckets/${condition.value}\")"
-    }
-  }
 }
 
-locals {
-  source_bucket = "${var.project}_cloudbuild"
+# The sources that `gcloud builds submit` uploads, in Cloud Build's own buckets (PROJECT_…); ours are
+# PROJECT-….
+resource "google_project_iam_member" "build_sources" {
+  project = var.project
+  role    = "roles/storage.objectViewer"
+  member  = google_service_account.build.member
+
+  condition {
+    title      = "sources-only"
+    expression = "resource.name.startsWith(\"projects/_/buckets/${var.project}_\")"
+  }
 }

@@ -105,7 +105,7 @@ variable "namespace" {
 variable "storage_prefix" {
   description = "RETAIL_STORAGE_URI is this folder of the storage bucket."
   type        = string
-  default     = "storage"
+  default     = "production"
 
   validation {
     condition     = can(regex("^[a-z0-9][a-z0-9_-]*$", var.storage_prefix)) && var.storage_prefix != "mlflow"
@@ -203,7 +203,7 @@ variable "gpu_pools" {
       accelerator  = "nvidia-l4"
       gpus         = 1
       provisioning = "on_demand"
-      max_nodes    = 3
+      max_nodes    = 8
       zones        = ["us-central1-a", "us-central1-b"]
       local_ssds   = 1
     }
