@@ -1,6 +1,6 @@
 """How Gemma 2 9B is trained on the machines that docs/production.md names: by the project's own plan.
 
-    .venv/bin/python -m benchmarks.sizes
+    .venv/bin/python benchmarks/sizes.py
 
 Counted, not measured: no GPU and no weights are needed, nor torch. The jobs are those of the study
 `retail`, the reference's table, and each once more in 4 bits where it does not fit as it is. The

@@ -68,9 +68,9 @@ locals {
       told     = "kubectl -n ${var.namespace} describe pod; kubectl logs --previous."
     }
     "GPUs do nothing" = {
-      query    = "max by (node_name) (avg_over_time(kubernetes_io:node_accelerator_duty_cycle[1h])) < 5"
+      query    = "max by (pod_name) (avg_over_time(kubernetes_io:container_accelerator_duty_cycle{namespace_name=\"${var.namespace}\",pod_name!~\"assistant-.*\"}[1h])) < 5"
       duration = "1800s"
-      told     = "A GPU node has been idle for an hour and a half and costs money: which pod holds it?"
+      told     = "A pod has held GPUs for an hour and a half and not used them; its node costs money. kubectl -n ${var.namespace} describe pod."
     }
   }
 }

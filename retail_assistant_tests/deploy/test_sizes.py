@@ -12,7 +12,7 @@ BEGIN, END = "<!-- sizes: begin -->\n", "\n<!-- sizes: end -->"
 def test_the_documented_table_is_the_plan_s() -> None:
     page = (REPOSITORY / "docs" / "production.md").read_text()
     documented = page.partition(BEGIN)[2].partition(END)[0]
-    assert documented == sizes_table(), "print it: .venv/bin/python -m benchmarks.sizes"
+    assert documented == sizes_table(), "print it: .venv/bin/python benchmarks/sizes.py"
 
 
 def test_every_machine_is_known_by_name() -> None:
