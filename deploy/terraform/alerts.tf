@@ -63,14 +63,14 @@ locals {
       told     = "Dagster's runs stop at their next event. Is a maintenance under way?"
     }
     "Pods restart" = {
-      query    = "sum by (pod_name) (increase(kubernetes_io:container_restart_count{namespace_name=\"${var.namespace}\"}[1h])) > 5"
+      query    = "sum by (pod_name) (increase(kubernetes_io:container_restart_count{namespace_name=\"${local.namespace}\"}[1h])) > 5"
       duration = "0s"
-      told     = "kubectl -n ${var.namespace} describe pod; kubectl logs --previous."
+      told     = "kubectl -n ${local.namespace} describe pod; kubectl logs --previous."
     }
     "GPUs do nothing" = {
-      query    = "max by (pod_name) (avg_over_time(kubernetes_io:container_accelerator_duty_cycle{namespace_name=\"${var.namespace}\",pod_name!~\"assistant-.*\"}[1h])) < 5"
+      query    = "max by (pod_name) (avg_over_time(kubernetes_io:container_accelerator_duty_cycle{namespace_name=\"${local.namespace}\",pod_name!~\"assistant-.*\"}[1h])) < 5"
       duration = "1800s"
-      told     = "A pod has held GPUs for an hour and a half and not used them; its node costs money. kubectl -n ${var.namespace} describe pod."
+      told     = "A pod has held GPUs for an hour and a half and not used them; its node costs money. kubectl -n ${local.namespace} describe pod."
     }
   }
 }

@@ -56,9 +56,9 @@ resource "google_storage_bucket" "this" {
 # with rights of its own. What each holds: docs/how-it-works.md, "Where things are".
 locals {
   managed_folders = {
-    artefacts = "${var.storage_prefix}/artefacts/"
-    objects   = "${var.storage_prefix}/objects/"
-    responses = "${var.storage_prefix}/responses/"
+    artefacts = "${local.storage_prefix}/artefacts/"
+    objects   = "${local.storage_prefix}/objects/"
+    responses = "${local.storage_prefix}/responses/"
     mlflow    = "mlflow/"
   }
 }

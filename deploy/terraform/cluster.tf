@@ -2,6 +2,10 @@
 # at most), the local SSDs are the work folders, and an idle cluster is one small node. Autopilot
 # bills by what pods ask for and hides the nodes, at a higher price for a GPU that works all hour.
 
+locals {
+  kubernetes_api_range = "172.16.0.0/28"
+}
+
 resource "google_container_cluster" "this" {
   name                = "retail-assistant"
   location            = var.region
@@ -35,16 +39,19 @@ resource "google_container_cluster" "this" {
   }
 
   private_cluster_config {
-    enable_private_nodes = true
+    enable_private_nodes    = true
+    enable_private_endpoint = true
+    master_ipv4_cidr_block  = local.kubernetes_api_range
   }
 
-  # kubectl reaches the API by name and IAM; it listens on no address at all.
+  # Pods reach the API at its private address; people, by kubectl, at a name that IAM guards.
+  master_authorized_networks_config {
+    gcp_public_cidrs_access_enabled = false
+  }
+
   control_plane_endpoints_config {
     dns_endpoint_config {
       allow_external_traffic = true
-    }
-    ip_endpoints_config {
-      enabled = false
     }
   }
 

@@ -57,7 +57,7 @@ resource "google_service_account_iam_member" "pod" {
 
   service_account_id = google_service_account.stage[each.value].name
   role               = "roles/iam.workloadIdentityUser"
-  member             = "serviceAccount:${var.project}.svc.id.goog[${var.namespace}/${each.key}]"
+  member             = "serviceAccount:${var.project}.svc.id.goog[${local.namespace}/${each.key}]"
 
   # The pool of Kubernetes' identities is there when a cluster is.
   depends_on = [google_container_cluster.this]

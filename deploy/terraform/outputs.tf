@@ -33,21 +33,19 @@ output "secrets_to_fill" {
   value       = sort([for name in keys(local.secret_readers) : name if !contains(local.made_here, name)])
 }
 
-output "overlay" {
-  description = "What the kustomize overlays need, as NAME=value lines: terraform output -raw overlay > cluster.env"
-  value = join("", [for name, value in {
-    PROJECT            = var.project
-    REGION             = var.region
-    NAMESPACE          = var.namespace
-    REGISTRY           = "${google_artifact_registry_repository.images.location}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images.repository_id}"
-    RETAIL_STORAGE_URI = "${google_storage_bucket.this["storage"].url}/${var.storage_prefix}"
-    STORAGE_BUCKET     = google_storage_bucket.this["storage"].name
-    CATALOG_BUCKET     = google_storage_bucket.this["catalog"].name
-    MLFLOW_ARTEFACTS   = "${google_storage_bucket.this["storage"].url}/${trimsuffix(google_storage_managed_folder.this["mlflow"].name, "/")}"
-    DATABASE_HOST      = google_sql_database_instance.this.private_ip_address
-    DOMAIN             = var.domain
-    ADDRESS_NAME       = google_compute_global_address.doorway.name
-    CERTIFICATE_NAME   = google_compute_managed_ssl_certificate.doorway.name
-    SSL_POLICY_NAME    = google_compute_ssl_policy.doorway.name
-  } : "${name}=${value}\n"])
+output "parameters" {
+  description = "What the cluster's objects need to know: terraform output -raw parameters > ../kubernetes/installation/parameters.env"
+  value = join("", [for line in [
+    "PROJECT=${var.project}",
+    "SERVICE_ACCOUNT_DOMAIN=${var.project}.iam.gserviceaccount.com",
+    "STORAGE_BUCKET=${google_storage_bucket.this["storage"].name}",
+    "CATALOG_BUCKET=${google_storage_bucket.this["catalog"].name}",
+    "DATABASE_HOST=${google_sql_database_instance.this.private_ip_address}",
+    "DATABASE_RANGE=${google_compute_global_address.database.address}/${google_compute_global_address.database.prefix_length}",
+    "KUBERNETES_API_RANGE=${local.kubernetes_api_range}",
+    "DAGSTER_HOST=${local.hosts.dagster}",
+    "MLFLOW_HOST=${local.hosts.mlflow}",
+    "ASSISTANT_HOST=${local.hosts.assistant}",
+    "IAP_CLIENT_ID=${var.iap_client_id}",
+  ] : "${line}\n"])
 }

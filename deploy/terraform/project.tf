@@ -1,4 +1,8 @@
 locals {
+  # As the objects in deploy/kubernetes have them.
+  namespace      = "retail-assistant"
+  storage_prefix = "production"
+
   labels = {
     app = "retail-assistant"
   }
@@ -6,6 +10,7 @@ locals {
   services = toset([
     "artifactregistry.googleapis.com",
     "billingbudgets.googleapis.com",
+    "certificatemanager.googleapis.com",
     "cloudbuild.googleapis.com",
     "cloudresourcemanager.googleapis.com",
     "compute.googleapis.com",

@@ -91,28 +91,6 @@ variable "monthly_budget" {
   }
 }
 
-variable "namespace" {
-  description = "The Kubernetes namespace of everything; the identities below are bound to it."
-  type        = string
-  default     = "retail-assistant"
-
-  validation {
-    condition     = can(regex("^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$", var.namespace))
-    error_message = "A Kubernetes name: lower-case letters, digits and dashes."
-  }
-}
-
-variable "storage_prefix" {
-  description = "RETAIL_STORAGE_URI is this folder of the storage bucket."
-  type        = string
-  default     = "production"
-
-  validation {
-    condition     = can(regex("^[a-z0-9][a-z0-9_-]*$", var.storage_prefix)) && var.storage_prefix != "mlflow"
-    error_message = "One name of lower-case letters, digits, dashes and underscores; mlflow is taken."
-  }
-}
-
 variable "versions_kept_days" {
   description = "How long a deleted or replaced object can be brought back. Artefacts are never replaced; pointers are."
   type        = number
@@ -247,4 +225,26 @@ variable "protected" {
   description = "Whether Terraform refuses to delete the cluster, the database and buckets that are not empty."
   type        = bool
   default     = true
+}
+
+variable "shopper_requests_a_minute" {
+  description = "Requests a minute that one address may make of the assistant; a chat turn with its pictures is about ten."
+  type        = number
+  default     = 300
+
+  validation {
+    condition     = var.shopper_requests_a_minute >= 10
+    error_message = "At least 10."
+  }
+}
+
+variable "iap_client_id" {
+  description = "The OAuth client of the identity-aware proxy; made by hand (docs/production.md), its secret goes to Secret Manager."
+  type        = string
+  default     = "not-made-yet.apps.googleusercontent.com"
+
+  validation {
+    condition     = endswith(var.iap_client_id, ".apps.googleusercontent.com")
+    error_message = "A client id, which ends in .apps.googleusercontent.com."
+  }
 }
