@@ -83,7 +83,7 @@ variable "billing_account" {
 variable "monthly_budget" {
   description = "Units of the billing account's currency a month; warnings at 50, 90 and 100 percent, and when the forecast passes it. A budget warns: it stops nothing."
   type        = number
-  default     = 1500
+  default     = 4000
 
   validation {
     condition     = var.monthly_budget >= 1 && floor(var.monthly_budget) == var.monthly_budget
@@ -177,13 +177,13 @@ variable "gpu_pools" {
       local_ssds   = 2
     }
     serving = {
-      machine_type = "g2-standard-12"
+      machine_type = "g2-standard-24"
       accelerator  = "nvidia-l4"
-      gpus         = 1
+      gpus         = 2
       provisioning = "on_demand"
       max_nodes    = 8
       zones        = ["us-central1-a", "us-central1-b"]
-      local_ssds   = 1
+      local_ssds   = 2
     }
   }
 

@@ -157,6 +157,19 @@ def test_code_location_web_server_and_daemon_come_up(
         wait_for(alive, said)
 
 
+def test_mlflow_comes_up_in_the_code_image(
+    code_environment: dict[str, str], tmp_path: Path
+) -> None:
+    port = free_port()
+    store = {
+        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{tmp_path}/mlflow.db",
+        "MLFLOW_ARTIFACTS_DESTINATION": str(tmp_path / "artifacts"),
+    }
+    command = with_port(other_role("mlflow"), port)
+    with running(command, {**code_environment, **store}, tmp_path) as said:
+        wait_for(lambda: answers(f"http://127.0.0.1:{port}/health") == b"OK", said)
+
+
 def test_a_workload_runs_by_the_gpu_image_s_command(tmp_path: Path) -> None:
     environment = variables(GPU, tmp_path)
     command = IMAGES[GPU].command

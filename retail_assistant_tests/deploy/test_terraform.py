@@ -199,7 +199,7 @@ def test_gpu_pools_begin_at_zero(found: list[Block]) -> None:
         "l4": ("nvidia-l4", 8, "spot"),
         "a100": ("nvidia-tesla-a100", 2, "spot"),
         "h100": ("nvidia-h100-80gb", 1, "flex_start"),
-        "serving": ("nvidia-l4", 1, "on_demand"),
+        "serving": ("nvidia-l4", 2, "on_demand"),
     }
 
 
