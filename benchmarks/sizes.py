@@ -1,4 +1,4 @@
-"""How Gemma 2 9B is trained on the machines that docs/production.md names: by the project's own plan.
+"""How Gemma 2 9B fits the machines of docs/production.md, by the project's own plan.
 
     .venv/bin/python benchmarks/sizes.py
 

@@ -31,11 +31,13 @@ FROM ${PYTHON} AS base
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends g++ wget \
  && rm -rf /var/lib/apt/lists/*
+# The dollar is for the shell that reads the file.
+# hadolint ignore=SC2016
 RUN groupadd --gid 10001 retail \
  && useradd --uid 10001 --gid 10001 --no-log-init --create-home \
         --home-dir /var/lib/retail-assistant --shell /bin/bash retail \
  # KubeRay may start Ray by a login shell, which forgets PATH.
- && echo 'PATH=/opt/venv/bin:$PATH' > /etc/profile.d/retail-assistant.sh
+ && printf 'PATH=%s:$PATH\n' /opt/venv/bin > /etc/profile.d/retail-assistant.sh
 COPY --from=environment /opt/venv /opt/venv
 # GKE mounts the node's driver at /usr/local/nvidia. Kernel caches follow the home folder.
 ENV PATH=/opt/venv/bin:/usr/local/nvidia/bin:$PATH \

@@ -5,7 +5,7 @@ terraform {
   required_providers {
     google = {
       source  = "hashicorp/google"
-      version = ">= 7.13.0, < 8.0.0"
+      version = ">= 8.0.0, < 9.0.0"
     }
     random = {
       source  = "hashicorp/random"

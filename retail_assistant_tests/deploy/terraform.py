@@ -71,3 +71,10 @@ def code() -> str:
     """All files as one text, comments left out."""
     text = "\n".join(path.read_text() for path in FILES)
     return _COMMENT.sub(lambda found: found[1] or "", text)
+
+
+def within(body: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The block within a block, by its path."""
+    for name in names:
+        body = next(inner for one, inner, _ in nested(body) if one == name)
+    return body

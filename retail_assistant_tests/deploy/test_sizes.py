@@ -1,4 +1,4 @@
-"""The sizes that docs/production.md states are those of the plan, for the real shape of the model."""
+"""The sizes in docs/production.md are those of the plan, for the real shape of the model."""
 
 import pytest
 

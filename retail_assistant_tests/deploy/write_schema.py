@@ -2,8 +2,8 @@
 
     python -m retail_assistant_tests.deploy.write_schema FOLDER
 
-FOLDER is the unpacked wheel of the package `cdktf-cdktf-provider-google` (made from the provider's
-own schema; its release says of which version). Only after a new kind of resource or argument:
+FOLDER is the unpacked wheel of the package `cdktn-provider-google` 21.1.0, which is made from the
+schema of the provider, version 8.7.0. Only after a new kind of resource or argument:
 the file is committed, so that the tests need neither the package nor a network.
 """
 
@@ -56,7 +56,7 @@ def described(name: str, found: dict[str, ast.FunctionDef]) -> dict[str, Any]:
 
 def main() -> None:
     """Read the package, write the file."""
-    package = Path(sys.argv[1]) / "cdktf_cdktf_provider_google"
+    package = Path(sys.argv[1]) / "cdktn_provider_google"
     used = {
         (kind, labels[0])
         for kind, labels, _ in blocks(configuration())

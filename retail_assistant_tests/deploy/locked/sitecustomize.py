@@ -33,10 +33,10 @@ class LockedFinder(PathFinder):
 
     @classmethod
     def find_distributions(
-        cls, context: DistributionFinder.Context = DistributionFinder.Context()
+        cls, context: DistributionFinder.Context | None = None
     ) -> Iterator[Distribution]:
         """Those of the lock: of others no entry point is found either."""
-        for found in super().find_distributions(context):
+        for found in super().find_distributions(context or DistributionFinder.Context()):
             if re.sub(r"[-_.]+", "-", found.name).lower() in DISTRIBUTIONS:
                 yield found
 
