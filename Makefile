@@ -17,7 +17,7 @@ TEST_WORKERS ?= 2
 export DAGSTER_DISABLE_TELEMETRY := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup run ui chat serve report rehearse test check tests format lock clean
+.PHONY: help setup run ui chat serve report rehearse test check tests format lock images clean
 
 help:  ## This list.
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -60,6 +60,9 @@ format: setup  ## Format and fix what can be fixed.
 
 lock: setup  ## Resolve requirements/*.in again into the lock files.
 	@sh requirements/lock.sh $(BIN)/uv
+
+images:  ## Build and push the container images, tagged with the commit (REGISTRY=).
+	@sh deploy/images/build.sh $(REGISTRY)
 
 clean:  ## Remove what run, ui and test made (the environment too).
 	rm -rf $(VENV) var build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
