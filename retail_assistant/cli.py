@@ -1,6 +1,7 @@
 """`retail-assistant`: the same functions as the asset graph, from a terminal."""
 
 import json
+import logging
 import sys
 import webbrowser
 from pathlib import Path
@@ -22,6 +23,7 @@ from retail_assistant.launch.spec import LaunchError, read_artefact_ref
 from retail_assistant.serve_cli import serve
 from retail_assistant.settings import Settings, SettingsError, get_settings
 from retail_assistant.storage import StorageError, write_atomically
+from retail_assistant.telemetry.logs import log_format, set_up_logs
 from retail_assistant.training.jobs import CLASSIFIED_TASK
 
 QUICKSTART_JOBS = ["quickstart-closed-book", "quickstart-grounded"]
@@ -55,6 +57,7 @@ app.command()(serve)
 # Piped into a file, tables need not squeeze into 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 140)
 errors = Console(stderr=True)
+logger = logging.getLogger(__name__)
 
 
 @app.command()
@@ -358,9 +361,13 @@ def main() -> None:
     from retail_assistant.workbench import WorkbenchError
 
     mendable = (SettingsError, StorageError, LaunchError, WorkbenchError, ValueError, OSError)
+    set_up_logs()
     try:
         app()
     except mendable as error:
+        if log_format() == "json":
+            logger.error("%s", error)  # noqa: TRY400 (one clear line is all that a person needs)
+            raise SystemExit(2) from error
         errors.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True, highlight=False)
         raise SystemExit(2) from error
     except KeyboardInterrupt as error:
