@@ -15,7 +15,9 @@ from retail_assistant import __version__
 from retail_assistant.batch_cli import batch
 from retail_assistant.champion_cli import champion_app
 from retail_assistant.corpus_cli import corpus_app
+from retail_assistant.costs_cli import costs
 from retail_assistant.feedback_cli import feedback_app
+from retail_assistant.gc_cli import gc_app
 from retail_assistant.jobs_cli import jobs_app
 from retail_assistant.journeys_cli import journeys_app
 from retail_assistant.keys_cli import keys_app
@@ -49,10 +51,12 @@ app.add_typer(catalog_app, name="catalog")
 app.add_typer(champion_app, name="champion")
 app.add_typer(corpus_app, name="corpus")
 app.add_typer(feedback_app, name="feedback")
+app.add_typer(gc_app, name="gc")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(journeys_app, name="journeys")
 app.add_typer(keys_app, name="keys")
 app.command()(batch)
+app.command()(costs)
 app.command()(serve)
 # Piped into a file, tables need not squeeze into 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 140)
