@@ -7,6 +7,7 @@ reference may so be seen where none is, which keeps a little too much; none is m
 format has a field that nobody thought of here.
 """
 
+import fcntl
 import json
 import re
 from collections import defaultdict
@@ -15,8 +16,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
-
-from filelock import FileLock, Timeout
 
 from retail_assistant.launch.command import SPEC_NAME
 from retail_assistant.launch.spec import MANIFEST_NAME
@@ -85,7 +84,7 @@ class References:
     """In force -> why."""
 
     words: set[str] = field(default_factory=set)
-    """Every word of the documents in force."""
+    """Every word of the documents in force, and how it begins."""
 
     def __post_init__(self) -> None:
         self.stored = [*_artefacts(self.root), *_tables(self.root)]
@@ -194,7 +193,7 @@ class References:
 
     def _found_in(self, path: Path) -> list[Stored]:
         words = words_of(path)
-        self.words |= words
+        self.words |= words | {word[:NAME_LENGTH] for word in words}
         return [one for word in words for one in self._named(word)]
 
     def _named(self, word: str) -> list[Stored]:
@@ -234,11 +233,12 @@ def is_held(folder: Path) -> bool:
         path = folder / name
         if not path.exists():
             continue
-        try:
-            with FileLock(path, timeout=0):
-                pass
-        except Timeout:
-            return True
+        # As filelock does it, but for reading: opened to write it would look written to just now.
+        with path.open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
     return False
 
 
