@@ -22,6 +22,7 @@ from retail_assistant.jobs_cli import jobs_app
 from retail_assistant.journeys_cli import journeys_app
 from retail_assistant.keys_cli import keys_app
 from retail_assistant.launch.spec import LaunchError, read_artefact_ref
+from retail_assistant.metrics_cli import metrics
 from retail_assistant.serve_cli import serve
 from retail_assistant.settings import Settings, SettingsError, get_settings
 from retail_assistant.storage import StorageError, write_atomically
@@ -57,6 +58,7 @@ app.add_typer(journeys_app, name="journeys")
 app.add_typer(keys_app, name="keys")
 app.command()(batch)
 app.command()(costs)
+app.command()(metrics)
 app.command()(serve)
 # Piped into a file, tables need not squeeze into 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 140)
