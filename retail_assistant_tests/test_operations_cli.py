@@ -64,15 +64,19 @@ def test_garbage_is_listed_thrown_away_and_put_back(cli: Cli, root: Path) -> Non
     assert_refused(cli("gc", "restore"), "the trash is empty")
 
 
-def test_metrics_tell_the_queue_and_leave_out_what_is_not_known(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_metrics_tell_the_queue_and_leave_out_what_is_not_known(cli: Cli) -> None:
     told = cli("metrics", "--once").out
     assert 'retail_dagster_runs{status="queued"} 0.0' in told
     assert "retail_month_cost" not in told
+
+    @dg.op
+    def nothing() -> None:
+        return None
+
+    @dg.job
+    def one() -> None:
+        nothing()
+
     with dg.DagsterInstance.get() as instance:
-        instance.create_run_for_job(
-            dg.define_asset_job("one").resolve(asset_graph=dg.Definitions().resolve_asset_graph()),
-            status=dg.DagsterRunStatus.QUEUED,
-        )
+        instance.create_run_for_job(one, status=dg.DagsterRunStatus.QUEUED)
     assert 'retail_dagster_runs{status="queued"} 1.0' in cli("metrics", "--once").out

@@ -49,19 +49,18 @@ def set_up_logs(
 
     Args:
         text: the line where the format is text.
-        level: of other packages' loggers; ours begin with INFO, or `level` where it is text and
-            higher.
+        level: the lowest that is told; in JSON our own loggers begin with INFO.
         quiet: loggers of which only warnings are told.
     """
     is_json = log_format() == "json"
-    handler = logging.StreamHandler()
+    handler = _ToStandardError()
     handler.setFormatter(CloudFormatter() if is_json else RedactingFormatter(text))
     root = logging.getLogger()
     for old in [one for one in root.handlers if isinstance(one.formatter, _OURS)]:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level)
-    logging.getLogger(PACKAGE).setLevel(logging.INFO if is_json else min(level, logging.WARNING))
+    logging.getLogger(PACKAGE).setLevel(logging.INFO if is_json else logging.NOTSET)
     for name in quiet:
         logging.getLogger(name).setLevel(logging.WARNING)
     if is_json:
@@ -78,6 +77,18 @@ def _log_uncaught(
         return
     words = f"{kind.__name__}: {error}"
     logging.getLogger(PACKAGE).critical("%s", words, exc_info=(kind, error, trace))
+
+
+class _ToStandardError(logging.Handler):
+    """To what standard error is at that moment: tests and servers put others in its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One event."""
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+            sys.stderr.flush()
+        except Exception:
+            self.handleError(record)
 
 
 class RedactingFormatter(logging.Formatter):
