@@ -60,7 +60,7 @@ def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReas
     bookmark = Bookmark.read(context.cursor, time.time())
     try:
         told = tell_news(context.instance, bookmark, send, settings)
-        words = f"{told} alerts told, {sum(bookmark.held.values())} held back"
+        words = f"{told} new alerts; {sum(bookmark.held.values())} held back"
     except DeliveryError as error:
         words = f"{error}; it is tried again at the next look"
         context.log.warning(words)

@@ -51,7 +51,9 @@ def sender(settings: Settings) -> Send | None:
         """
         tries = Retrying(
             stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_exponential_jitter(FIRST_PAUSE, LONGEST_PAUSE, jitter=FIRST_PAUSE),
+            wait=wait_exponential_jitter(
+                multiplier=FIRST_PAUSE, max=LONGEST_PAUSE, jitter=FIRST_PAUSE
+            ),
             retry=retry_if_exception_type(_AwayError),
             reraise=True,
         )

@@ -31,7 +31,7 @@ TRACE, SPAN, SAMPLED = (
 )
 _SEVERITIES = ((50, "CRITICAL"), (40, "ERROR"), (30, "WARNING"), (20, "INFO"), (0, "DEBUG"))
 # What libraries hang on records for their own use.
-_OF_LIBRARIES = frozenset({"dagster_meta", "color_message", "taskName", "exc_info", "stack_info"})
+_OF_LIBRARIES = ("dagster_", "color_message", "taskName", "exc_info")
 
 
 def log_format() -> LogFormat:
@@ -125,7 +125,7 @@ class CloudFormatter(JsonFormatter):
         fields |= {
             name: value
             for name, value in beside.items()
-            if name not in _OF_LIBRARIES and name not in fields
+            if not name.startswith(_OF_LIBRARIES) and name not in fields
         }
         log_data.update(redacted_value(fields))
 

@@ -109,7 +109,7 @@ def test_a_finished_training_is_told_once_with_its_numbers(
     # Not again; nor what was found trained already.
     run(adapter, instance, "mine")
     sensor.look()
-    assert sensor.look() == "0 alerts told, 0 held back"
+    assert sensor.look() == "0 new alerts; 0 held back"
     assert webhook.asked == 1
 
 
@@ -131,18 +131,18 @@ def test_failures_are_told_without_what_they_quote(
     def products() -> None:
         raise ValueError(f"no colour of {TEXT}")
 
-    @dg.asset_check(asset=products)
+    @dg.asset
+    def assortment() -> None:
+        return None
+
+    @dg.asset_check(asset=assortment)
     def no_product_is_lost() -> dg.AssetCheckResult:
         return dg.AssetCheckResult(passed=False, description=f"{TEXT} is lost")
 
     sensor = Sensor(instance)
     failed = run(trained_by(sample_spec(orders="fail")), instance, "mine")
     run(products, instance)
-    dg.materialize(
-        [dg.AssetSpec("products"), no_product_is_lost],
-        instance=instance,
-        selection=dg.AssetSelection.checks(no_product_is_lost),
-    )
+    run([assortment, no_product_is_lost], instance)
     sensor.look()
     assert webhook.kinds == ["run_failed", "run_failed", "check_failed"]
     first, second, third = webhook.bodies
@@ -151,7 +151,7 @@ def test_failures_are_told_without_what_they_quote(
     assert first["title"].endswith("(mine) failed")
     assert first["link"].endswith(failed)
     assert second["facts"] == {"step": "products", "error": "ValueError"}
-    assert third["title"] == "products: no_product_is_lost failed"
+    assert third["title"] == "assortment: no_product_is_lost failed"
     assert TEXT not in json.dumps(webhook.bodies)
 
 
@@ -252,7 +252,7 @@ def test_a_storm_is_told_as_one(
     sensor = Sensor(instance)
     for _ in range(4):
         run(products, instance)
-    assert sensor.look() == "4 alerts told, 2 held back"
+    assert sensor.look() == "4 new alerts; 2 held back"
     assert webhook.kinds == ["run_failed"] * 2
 
 
