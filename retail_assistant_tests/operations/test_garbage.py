@@ -88,7 +88,7 @@ def test_answers_that_no_pointer_names_stay_with_what_they_are_of(tmp_path: Path
 
 
 def champion_event(root: Path, number: int, adapter: str, kind: str = "promotion") -> None:
-    event = {"number": number, "kind": kind, "adapter": adapter, "at": f"2026-01-{number:02}T00:00Z"}
+    event = {"number": number, "kind": kind, "adapter": adapter, "at": f"2020-01-{number:02}T00:00:00+00:00"}
     write_atomically(root / "champions" / f"{number:06d}-{kind}.json", json.dumps(event))
 
 

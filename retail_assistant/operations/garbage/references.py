@@ -11,7 +11,7 @@ import fcntl
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -108,7 +108,8 @@ class References:
                 self._keep(one, "written lately")
             elif one.kind == "artefact" and is_held(one.path):
                 self._keep(one, "a run is at work on it")
-        while self._mark_derived():
+        derived = [(one, self._made_from(one)) for one in self._latest_without_pointer()]
+        while self._mark_derived(derived):
             pass
 
     def _mark_champions(self) -> None:
@@ -132,18 +133,17 @@ class References:
             if _json(path).get("decision") != "rejected":
                 self._read(path, f"an approved corpus ({path.name})")
 
-    def _mark_derived(self) -> bool:
+    def _mark_derived(self, derived: Sequence[tuple[Stored, set[Stored]]]) -> bool:
         """What no pointer ever names is kept with what it was made from; whether any was found.
 
         Answers, merged champions and prompts are found again by their fingerprint only. Of the
         same work by several versions of the code the latest is kept.
         """
         found = False
-        for one in self._latest_without_pointer():
-            if one in self.reasons:
+        for one, made_from in derived:
+            if one in self.reasons or not made_from:
                 continue
-            made_from = self._made_from(one)
-            if not made_from or any(other not in self.reasons for other in made_from):
+            if any(other not in self.reasons for other in made_from):
                 continue
             if one.asset == MERGED and not self._is_of_a_champion(one):
                 continue
