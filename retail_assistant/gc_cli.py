@@ -51,6 +51,9 @@ def collect(
         if as_json:
             _print_json(thrown.model_dump(mode="json"))
             return
+        if not thrown.trash:
+            console.print("there is nothing that nothing refers to", highlight=False)
+            return
         console.print(_table(thrown.moved))
         for one in thrown.kept:
             console.print(f"stays, in use again: {one.path}", highlight=False, markup=False)

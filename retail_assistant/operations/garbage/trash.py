@@ -67,6 +67,8 @@ def throw_away(root: Path, *, older_than: float, champions: int) -> Thrown:
 
 
 def _throw(root: Path, found: Found) -> Thrown:
+    if not found.candidates:
+        return Thrown(trash="", moved=[], kept=[])
     trash = _new_folder(root)
     contents = Contents(at=datetime.now(UTC), candidates=found.candidates)
     # First, so that what a killed process has moved is known.

@@ -212,9 +212,8 @@ def test_in_json_a_request_s_events_are_known_by_its_id(tmp_path: Path) -> None:
     finally:
         root.removeHandler(lines)
         root.setLevel(level)
-    failed, access = [
-        event for event in map(json.loads, lines.text.splitlines()) if event["request_id"] == number
-    ]
+    events = map(json.loads, lines.text.splitlines())
+    failed, access = [event for event in events if event.get("request_id") == number]
     assert (failed["severity"], access["severity"]) == ("ERROR", "INFO")
     assert access["caller"].startswith("address ")
     request = access["httpRequest"]
