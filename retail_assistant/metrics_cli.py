@@ -1,7 +1,7 @@
 """`retail-assistant metrics`: what Prometheus reads of Dagster's queue, costs and the disk.
 
-Apart from the assistant's own `/metrics`. Trainings push nothing: while they run their numbers go to
-MLflow, their machines' load is told by Ray and the GPUs' exporter, and what they came to is in
+Apart from the assistant's own `/metrics`. Trainings push nothing: while they run their numbers go
+to MLflow, their machines' load is told by Ray and the GPUs' exporter, and what they came to is in
 their manifests. A push gateway would go on telling the last numbers of trainings long ended.
 """
 

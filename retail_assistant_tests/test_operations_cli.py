@@ -31,9 +31,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_settings: None) 
     return root
 
 
-def test_costs_are_told_and_what_is_not_known(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_costs_are_told_and_what_is_not_known(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     unpriced = cli("costs")
     assert unpriced.code == 0
     assert "2 runs: 1:00:00 (h:m:s), 1.000 device hours, ? kWh, ? USD" in unpriced.out

@@ -1,4 +1,4 @@
-"""Alerts: a sensor that reads what runs have done, and tells people by a webhook, each thing once."""
+"""Alerts: a sensor that reads what runs have done and tells a webhook, each thing once."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -109,9 +109,7 @@ def ended_runs(instance: dg.DagsterInstance, bookmark: Bookmark) -> Sequence[dg.
         ascending=True,
     )
     news = [
-        one
-        for one in records
-        if one.dagster_run.run_id not in bookmark.runs and _end(one) >= after
+        one for one in records if one.dagster_run.run_id not in bookmark.runs and _end(one) >= after
     ]
     return sorted(news, key=_end)
 
@@ -122,7 +120,9 @@ def _end(record: dg.RunRecord) -> float:
 
 def _forget_early(instance: dg.DagsterInstance, bookmark: Bookmark) -> None:
     """Of runs that no look will see again nothing need be remembered, but for the last one."""
-    records = instance.get_run_records(dg.RunsFilter(run_ids=bookmark.runs)) if bookmark.runs else []
+    records = (
+        instance.get_run_records(dg.RunsFilter(run_ids=bookmark.runs)) if bookmark.runs else []
+    )
     after = bookmark.since - OVERLAP_SECONDS
     late = {
         one.dagster_run.run_id

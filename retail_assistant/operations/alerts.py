@@ -1,7 +1,8 @@
 """What people are told when something has happened: short, with numbers and a link.
 
-An alert leaves the company's own machines. It holds names of jobs and assets, numbers, and the first
-line of errors that are known to quote nothing: never text of the catalog or of shoppers, no secrets.
+An alert leaves the company's own machines. It holds names of jobs and assets, numbers, and the
+first line of errors that are known to quote nothing: no text of the catalog or of shoppers, and no
+secrets.
 """
 
 import re
@@ -26,7 +27,7 @@ Kind = Literal[
     "held_back",
 ]
 LINE_CHARACTERS = 240
-QUOTED = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`|“[^”\n]*”|‘[^’\n]*’")
+QUOTED = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`|“[^”\n]*”|\u2018[^\u2019\n]*\u2019")
 TOLD_ERRORS = frozenset(
     {
         "CostCapError",
@@ -76,7 +77,7 @@ class Alert(BaseModel):
         return self.model_dump(mode="json")
 
     def as_slack(self) -> dict[str, Any]:
-        """For Slack's incoming webhooks, and what understands the same (Mattermost, Google Chat)."""
+        """For Slack's incoming webhooks, and what understands the same."""
         lines = [f"*{_escaped(self.title)}*"]
         lines += [f"{_escaped(name)}: {_escaped(_told(one))}" for name, one in self.facts.items()]
         if self.link:
@@ -90,8 +91,8 @@ class Alert(BaseModel):
 
 def public_line(text: str) -> str:
     """The first line of a text, without what it quotes, without secrets, not too long."""
-    first = next((line for line in visible_text(text).splitlines() if line.strip()), "")
-    line = QUOTED.sub("'…'", redacted(" ".join(first.split())))
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    line = QUOTED.sub("'…'", redacted(" ".join(visible_text(first).split())))
     return line if len(line) <= LINE_CHARACTERS else f"{line[: LINE_CHARACTERS - 1]}…"
 
 
@@ -105,9 +106,7 @@ def training_finished(job: str, metadata: Mapping[str, Any], link: str) -> Alert
     known = {name: metadata[name] for name in HEADLINES if metadata.get(name) is not None}
     study = {"study": str(metadata["study"])} if metadata.get("study") else {}
     facts = {name: one if isinstance(one, str) else _rounded(one) for name, one in known.items()}
-    return Alert(
-        kind="training_finished", title=f"{job}: trained", facts=study | facts, link=link
-    )
+    return Alert(kind="training_finished", title=f"{job}: trained", facts=study | facts, link=link)
 
 
 def run_failed(
@@ -120,9 +119,7 @@ def run_failed(
         facts["error"] = f"{error}: {told}" if told else error
     if again:
         facts["then"] = "it is tried again"
-    return Alert(
-        kind="run_failed", title=f"{_of(job, partition)} failed", facts=facts, link=link
-    )
+    return Alert(kind="run_failed", title=f"{_of(job, partition)} failed", facts=facts, link=link)
 
 
 def check_failed(

@@ -1,7 +1,7 @@
 """What a process or a task works on, said with everything that it logs.
 
-`run_id`, `job`, `asset`, `partition`, `fingerprint`, `request_id`: from a Dagster run they go to the
-processes that it launches in one environment variable.
+`run_id`, `job`, `asset`, `partition`, `fingerprint`, `request_id`: from a Dagster run they go to
+the processes that it launches in one environment variable.
 """
 
 import json
@@ -9,12 +9,14 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 
 LOG_CONTEXT = "RETAIL_LOG_CONTEXT"
 """JSON: field -> value."""
 
 _process: dict[str, str] = {}
-_task: ContextVar[Mapping[str, str]] = ContextVar("log_fields", default={})
+_NONE: Mapping[str, str] = MappingProxyType({})
+_task: ContextVar[Mapping[str, str]] = ContextVar("log_fields", default=_NONE)
 
 
 def log_fields() -> dict[str, str]:

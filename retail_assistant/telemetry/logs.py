@@ -101,7 +101,8 @@ class RedactingFormatter(logging.Formatter):
 
 class CloudFormatter(JsonFormatter):
     """A line of JSON an event, without secrets: `severity`, `time`, `logger`, `message`; what is
-    worked on; the trace; and what was logged beside the message (`extra`)."""
+    worked on; the trace; and what was logged beside the message (`extra`).
+    """
 
     def add_fields(
         self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]

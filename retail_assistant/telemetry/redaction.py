@@ -87,7 +87,9 @@ def redacted_value(value: Any) -> Any:
         return redacted(value)
     if isinstance(value, Mapping):
         return {
-            key: HIDDEN if is_secret_name(str(key)) and isinstance(one, str) else redacted_value(one)
+            key: HIDDEN
+            if is_secret_name(str(key)) and isinstance(one, str)
+            else redacted_value(one)
             for key, one in value.items()
         }
     if isinstance(value, list | tuple):

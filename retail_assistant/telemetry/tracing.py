@@ -88,9 +88,9 @@ def span(name: str, *, parent: Span | None = None, **attributes: Any) -> Iterato
         yield NO_SPAN
         return
     around = _current.get()
-    inside = parent._span if parent is not None else around  # noqa: SLF001 (our own)
+    inside = parent._span if parent is not None else around
     one = Span(_start(name, inside, attributes))
-    _current.set(one._span)  # noqa: SLF001
+    _current.set(one._span)
     try:
         yield one
     except Exception as error:
@@ -145,7 +145,7 @@ def inside_run(run_id: str) -> Span | None:
 
 
 def inside_environment() -> Span | None:
-    """What the process that started this one was at (`TRACEPARENT`), to be the `parent` of spans."""
+    """What the process that started this one was at, to be the `parent` of spans."""
     given = os.environ.get(TRACEPARENT)
     if not given or not is_traced():
         return None
@@ -158,7 +158,8 @@ def inside_environment() -> Span | None:
 
 def trace_environment() -> dict[str, str]:
     """What a process that is started here gets, so that its spans are inside the present one."""
-    return {TRACEPARENT: value for value in trace_headers().values()}
+    headers = trace_headers()
+    return {TRACEPARENT: headers["traceparent"]} if headers else {}
 
 
 def trace_headers() -> dict[str, str]:

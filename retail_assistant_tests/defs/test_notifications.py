@@ -155,9 +155,7 @@ def test_failures_are_told_without_what_they_quote(
     assert TEXT not in json.dumps(webhook.bodies)
 
 
-def test_a_champion_that_changed_or_drifted(
-    webhook: Webhook, instance: dg.DagsterInstance
-) -> None:
+def test_a_champion_that_changed_or_drifted(webhook: Webhook, instance: dg.DagsterInstance) -> None:
     def event(number: int) -> None:
         told = ChampionEvent(
             number=number,

@@ -25,7 +25,9 @@ def test_a_training_costs_as_its_asset_says(tmp_path: Path, settings_of: MakeSet
     (work,) = all_work(tmp_path)
     assert (work.job, work.study, work.run_id) == ("mine", "my-study", "r1")
     assert (work.devices, work.device_hours) == (8, 4.0)
-    assert work.cost(settings_of(price_per_device_hour=2.0, price_per_kwh=0.2)) == pytest.approx(8.1)
+    assert work.cost(settings_of(price_per_device_hour=2.0, price_per_kwh=0.2)) == pytest.approx(
+        8.1
+    )
     assert work.cost(settings_of()) is None
 
 
@@ -65,9 +67,16 @@ def test_by_month_and_group(tmp_path: Path, settings_of: MakeSettings) -> None:
     metrics = {"train_seconds": 3600.0}
     for number, day in enumerate((datetime(2026, 10, 31, 23, 59, tzinfo=UTC), NOW, NOW)):
         finished_work(
-            tmp_path, "adapter", {"n": str(number)}, metrics=metrics, finished=day, tracking=TRACKING
+            tmp_path,
+            "adapter",
+            {"n": str(number)},
+            metrics=metrics,
+            finished=day,
+            tracking=TRACKING,
         )
-    finished_work(tmp_path, "predictions", {"adapter": "x"}, config={"variants": [{"name": "mine"}]})
+    finished_work(
+        tmp_path, "predictions", {"adapter": "x"}, config={"variants": [{"name": "mine"}]}
+    )
     work = of_month(all_work(tmp_path), "2026-11")
     assert len(work) == 3
     settings = settings_of(price_per_device_hour=1.0)

@@ -88,7 +88,12 @@ def test_answers_that_no_pointer_names_stay_with_what_they_are_of(tmp_path: Path
 
 
 def champion_event(root: Path, number: int, adapter: str, kind: str = "promotion") -> None:
-    event = {"number": number, "kind": kind, "adapter": adapter, "at": f"2020-01-{number:02}T00:00:00+00:00"}
+    event = {
+        "number": number,
+        "kind": kind,
+        "adapter": adapter,
+        "at": f"2020-01-{number:02}T00:00:00+00:00",
+    }
     write_atomically(root / "champions" / f"{number:06d}-{kind}.json", json.dumps(event))
 
 
@@ -150,13 +155,18 @@ def test_images_that_no_table_names_may_go(tmp_path: Path) -> None:
     assert listed(tmp_path) == set()
     TableStore(tmp_path).write(pl.DataFrame({"sha256": [keep, None]}), "product_images")
     assert listed(tmp_path) == {
-        f"objects/images/bb/{lose}.png", f"objects/thumbnails/96px/bb/{lose}.jpg",
+        f"objects/images/bb/{lose}.png",
+        f"objects/thumbnails/96px/bb/{lose}.jpg",
     }
 
 
 def test_what_killed_processes_were_writing_may_go(tmp_path: Path) -> None:
-    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
-                           capture_output=True, text=True, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     dead = int(ended.stdout)
     folder = tmp_path / "tables" / "products"
     for process in (dead, os.getpid()):
@@ -299,7 +309,7 @@ def point(root: Path, one: ArtefactRef | TableRef, label: str) -> None:
         TableStore(root).point(one, one.path.parent.name, label=label)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(graphs)
 def test_just_what_is_not_reachable_is_listed(graph: Mapping) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -30,7 +30,9 @@ def test_a_webhook_that_is_away_for_a_moment_gets_it_once(
     assert webhook.bodies == [ALERT.as_json()]
 
 
-@pytest.mark.parametrize(("status", "asked"), [(404, 1), (302, 1), (307, 1), (500, module.ATTEMPTS)])
+@pytest.mark.parametrize(
+    ("status", "asked"), [(404, 1), (302, 1), (307, 1), (500, module.ATTEMPTS)]
+)
 def test_what_does_not_arrive_is_told_without_the_address(
     webhook: Webhook, settings_of: MakeSettings, status: int, asked: int
 ) -> None:
@@ -91,9 +93,7 @@ def test_never_more_than_so_many_an_hour(webhook: Webhook, settings_of: MakeSett
     ],
 )
 @pytest.mark.usefixtures("fresh_settings")
-def test_only_https_and_this_machine_are_allowed(
-    monkeypatch: pytest.MonkeyPatch, url: str
-) -> None:
+def test_only_https_and_this_machine_are_allowed(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("RETAIL_ALERT_WEBHOOK", f"{url}?{SECRET}")
     with pytest.raises(SettingsError, match="RETAIL_ALERT_WEBHOOK") as refused:
         get_settings()
@@ -111,7 +111,12 @@ def test_no_quoted_text_leaves() -> None:
     )
     assert failed.facts["error"] == "ValueError"
     failed = run_failed(
-        "train", "mine", "adapter", "LaunchError", "adapter: 'Red Kurta' password=hunter22\nx", "l",
+        "train",
+        "mine",
+        "adapter",
+        "LaunchError",
+        "adapter: 'Red Kurta' password=hunter22\nx",
+        "l",
         again=False,
     )
     assert failed.facts["error"] == "LaunchError: adapter: '…' password=***"

@@ -32,7 +32,14 @@ def as_json(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def formatted(message: str, *arguments: object, **given: Any) -> dict[str, Any]:
     record = logging.getLogger("shop").makeRecord(
-        "shop", logging.WARNING, __file__, 1, message, arguments, given.pop("exc_info", None), **given
+        "shop",
+        logging.WARNING,
+        __file__,
+        1,
+        message,
+        arguments,
+        given.pop("exc_info", None),
+        **given,
     )
     line = CloudFormatter().format(record)
     assert "\n" not in line
@@ -60,9 +67,7 @@ def test_no_field_holds_a_secret() -> None:
         raise ValueError("password=hunter22")
     except ValueError:
         info = sys.exc_info()
-    event = formatted(
-        "to postgresql://a:hunter22@db", extra={"api_key": "hunter22"}, exc_info=info
-    )
+    event = formatted("to postgresql://a:hunter22@db", extra={"api_key": "hunter22"}, exc_info=info)
     assert "hunter22" not in json.dumps(event)
     assert "ValueError" in event["stack_trace"]
 
@@ -88,9 +93,7 @@ def test_json_is_the_clusters_default(
 
 
 @pytest.mark.usefixtures("as_json")
-def test_a_workload_says_what_it_is_at(
-    sample_spec: MakeSpec, environment: dict[str, str]
-) -> None:
+def test_a_workload_says_what_it_is_at(sample_spec: MakeSpec, environment: dict[str, str]) -> None:
     spec = sample_spec(orders="fail")
     told = context_environment({"run_id": "r1", "partition": "mine", "job": None})
     with pytest.raises(LaunchError) as failed:

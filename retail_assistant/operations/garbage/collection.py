@@ -72,8 +72,7 @@ def garbage(root: Path, *, older_than: float, champions: int, now: float | None 
     since = now - older_than * SECONDS_A_DAY
     references = References(root, Window(since=since, champions=champions))
     found = [
-        _candidate(root, one.path, one.kind, _reason(one), now)
-        for one in references.unreferenced()
+        _candidate(root, one.path, one.kind, _reason(one), now) for one in references.unreferenced()
     ]
     for path, kind, reason in (
         *_scratch(root, min(since, now - SCRATCH_SECONDS)),
@@ -139,9 +138,7 @@ def _server_logs(root: Path, since: float) -> Iterator[tuple[Path, Kind, str]]:
         yield path, "log", "of a model server that has ended"
 
 
-def _objects(
-    root: Path, references: References, since: float
-) -> Iterator[tuple[Path, Kind, str]]:
+def _objects(root: Path, references: References, since: float) -> Iterator[tuple[Path, Kind, str]]:
     """Images and thumbnails that no table of images in force names; only in the folder here."""
     live = _images_in_force(references)
     if live is None:

@@ -243,7 +243,7 @@ def is_held(folder: Path) -> bool:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether an artefact's work left what it had to: heavy work its manifest, other work a file."""
+    """Whether an artefact's work came to its end; what has no spec was never heavy work."""
     return (folder / MANIFEST_NAME).is_file() or not (folder / SPEC_NAME).is_file()
 
 

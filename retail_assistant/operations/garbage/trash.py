@@ -178,5 +178,3 @@ def _gone(root: Path, trash: Path, one: Candidate) -> bool:
 def _move(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     source.rename(target)
-
-

@@ -92,7 +92,10 @@ class Doorway:
             status,
             milliseconds,
             caller,
-            extra={"caller": caller, HTTP_REQUEST: _as_cloud_has_it(method, route, status, seconds)},
+            extra={
+                "caller": caller,
+                HTTP_REQUEST: _as_cloud_has_it(method, route, status, seconds),
+            },
         )
 
 
