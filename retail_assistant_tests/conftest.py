@@ -19,7 +19,8 @@ hypothesis_settings.register_profile("untimed", deadline=None)
 hypothesis_settings.load_profile("untimed")
 
 WHOLE_GRAPH = tuple(
-    f"integration/test_{name}.py" for name in ("chat", "journeys", "kill", "line", "serve", "ui")
+    f"integration/test_{name}.py"
+    for name in ("chat", "journeys", "kill", "line", "operations", "serve", "ui")
 )
 REPOSITORY = Path(__file__).resolve().parent.parent
 
