@@ -114,7 +114,7 @@ def _print_classifiers(jobs: list[str], settings: Settings) -> None:
 
 
 def _say_where_things_are(settings: Settings) -> None:
-    folder = read_artefact_ref(settings.storage, "model_comparison").folder
+    folder = read_artefact_ref(settings.storage, "model_comparison").local
     console.print(
         f"\nThe report:  {folder / 'report.html'}   (or: make report)"
         f"\nThe UI:      make ui    then {settings.dagster_ui} and {settings.mlflow_ui}"
@@ -140,7 +140,7 @@ def report(
     from retail_assistant.evaluation.archive import JSON_REPORT, REPORT, export_answers
 
     settings = get_settings()
-    folder = read_artefact_ref(settings.storage, "model_comparison").folder
+    folder = read_artefact_ref(settings.storage, "model_comparison").local
     if answers:
         rows = export_answers(folder, answers)
         errors.print(f"{rows} answers in {answers}", soft_wrap=True, highlight=False, markup=False)
@@ -160,7 +160,7 @@ def _print_report(settings: Settings) -> None:
     from retail_assistant.evaluation.archive import read_comparison
     from retail_assistant.evaluation.report import print_report
 
-    folder = read_artefact_ref(settings.storage, "model_comparison").folder
+    folder = read_artefact_ref(settings.storage, "model_comparison").local
     print_report(read_comparison(folder), console)
 
 

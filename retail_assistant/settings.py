@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from retail_assistant.objects import is_object_location
+from retail_assistant.storage.bucket import GCS, shared_uri, working_copy
 
 PACKAGE_FOLDER = Path(__file__).parent
 EMBEDDED_CATALOG = PACKAGE_FOLDER / "data" / "catalog.csv"
@@ -40,7 +41,18 @@ class Settings(BaseSettings):
         description="The retailer's profile (YAML): columns, assortment, images, refresh.",
     )
     storage_uri: str = Field(
-        default="var", min_length=1, description="Where tables and artefacts are kept (a folder)."
+        default="var",
+        min_length=1,
+        description="Where tables and artefacts are kept: a folder, or gs://bucket/prefix.",
+    )
+    work_folder: Path = Field(
+        default=Path("~/.cache/retail-assistant"),
+        description="With a bucket: where this machine has its working copy of it.",
+    )
+    storage_retry_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        description="With a bucket: for how long a call that fails is tried again.",
     )
     object_uri: str | None = Field(
         default=None,
@@ -238,9 +250,9 @@ class Settings(BaseSettings):
 
     @field_validator("storage_uri")
     @classmethod
-    def _storage_is_local(cls, value: str) -> str:
-        if "://" in value:
-            raise ValueError("allowed in this version: a local folder")
+    def _storage_is_known(cls, value: str) -> str:
+        if not is_object_location(value):
+            raise ValueError("allowed: a folder, or gs://bucket/prefix")
         return value
 
     @field_validator("devices")
@@ -306,14 +318,20 @@ class Settings(BaseSettings):
 
     @property
     def storage(self) -> Path:
-        """The storage folder, absolute (relative settings count from the working folder)."""
+        """The storage folder, absolute (relative settings count from the working folder).
+
+        Of a bucket it is this machine's working copy.
+        """
+        if self.storage_uri.startswith(GCS):
+            folder = self.work_folder.expanduser().resolve()
+            return working_copy(self.storage_uri, folder, self.storage_retry_seconds)
         return Path(self.storage_uri).expanduser().resolve()
 
     @property
     def object_store_uri(self) -> str:
         """Where images are kept: an absolute folder, or gs://bucket/prefix."""
         if self.object_uri is None:
-            return str(self.storage / "objects")
+            return shared_uri(self.storage / "objects")
         if "://" in self.object_uri:
             return self.object_uri
         return str(Path(self.object_uri).expanduser().resolve())

@@ -16,6 +16,9 @@ from retail_assistant.launch.logs import following_logs
 from retail_assistant.launch.ray_job import failure_of, run_ray_job
 from retail_assistant.launch.spec import ArtefactRef, LaunchError, LaunchSpec, read_manifest
 from retail_assistant.settings import Settings, get_settings
+from retail_assistant.storage.bucket import bucket_of, client
+
+SECONDS_BETWEEN_MESSAGES = 5.0
 
 
 class Launcher(dg.ConfigurableResource):
@@ -57,7 +60,7 @@ class Launcher(dg.ConfigurableResource):
         with dg.open_pipes_session(
             context=context,
             context_injector=dg.PipesEnvContextInjector(),
-            message_reader=message_reader(context, spec),
+            message_reader=message_reader(context, spec, self.kind),
         ) as session:
             given = dict(session.get_bootstrap_env_vars())
             if self.kind == "local":
@@ -67,12 +70,19 @@ class Launcher(dg.ConfigurableResource):
 
 
 def message_reader(
-    context: dg.AssetExecutionContext, spec: LaunchSpec
-) -> dg.PipesFileMessageReader:
-    """Pipes messages through a file in the artefact's folder, which every node sees.
+    context: dg.AssetExecutionContext, spec: LaunchSpec, kind: str
+) -> dg.PipesMessageReader:
+    """Pipes messages through a file in the artefact's folder, which every node sees, or a bucket.
 
     Messages in a Ray job's log are lost when the connection that tails it breaks.
     """
+    bucket = bucket_of(spec.root)
+    if bucket is not None and kind != "local":
+        from dagster_gcp.pipes import PipesGCSMessageReader
+
+        return PipesGCSMessageReader(
+            bucket=bucket.name, client=client(), interval=SECONDS_BETWEEN_MESSAGES
+        )
     return dg.PipesFileMessageReader(str(spec.folder / f"messages-{context.run_id}.jsonl"))
 
 
@@ -92,7 +102,7 @@ def run_kuberay_job(
     manifest = ray_job_manifest(spec, kubernetes_of(settings), os.environ, uuid.uuid4().hex[:6])
     try:
         client = PipesKubeRayJobClient(
-            message_reader=message_reader(context, spec), timeout=SECONDS_TO_START
+            message_reader=message_reader(context, spec, "kuberay"), timeout=SECONDS_TO_START
         )
         client.run(context=context, ray_job=manifest)
     except ModuleNotFoundError as error:

@@ -13,19 +13,26 @@ from types import FrameType
 from retail_assistant.launch.command import REASON_NAME
 from retail_assistant.launch.local import run_local
 from retail_assistant.launch.spec import PREEMPTED_EXIT_CODE, LaunchError, LaunchSpec, Preempted
+from retail_assistant.settings import get_settings
 from retail_assistant.storage import write_atomically
+from retail_assistant.storage.bucket import fetch, publish
 
 
 def main() -> None:
     """Run the spec; exit with 143 where it made room and can go on, with 1 where it failed."""
     parser = argparse.ArgumentParser(description="Run a LaunchSpec on this cluster.")
     parser.add_argument("--spec", type=Path, required=True, help="The LaunchSpec, as JSON.")
-    spec = LaunchSpec.model_validate_json(parser.parse_args().spec.read_text())
+    path = parser.parse_args().spec
+    # Of a bucket this machine may have nothing yet.
+    _ = get_settings().storage
+    fetch(path)
+    spec = LaunchSpec.model_validate_json(path.read_text())
     signal.signal(signal.SIGTERM, _make_room)
     try:
         _run(spec)
     except LaunchError as error:
         write_atomically(spec.folder / REASON_NAME, str(error))
+        publish(spec.folder / REASON_NAME)
         sys.stderr.write(f"{error}\n")
         sys.exit(PREEMPTED_EXIT_CODE if isinstance(error, Preempted) else 1)
 

@@ -4,14 +4,16 @@ The manifest is built here by a pure function; dagster-ray submits it and waits 
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from retail_assistant.launch.processes import SECONDS_TO_END
-from retail_assistant.launch.ray_job import entrypoint, forwarded_environment
+from retail_assistant.launch.ray_job import entrypoint, forwarded_environment, storage_environment
 from retail_assistant.launch.spec import LaunchSpec, Resources
+from retail_assistant.storage.bucket import bucket_of
 
 SECRET_VARIABLES = (
     "HF_TOKEN",
@@ -43,7 +45,8 @@ class Kubernetes(BaseModel):
     )
     storage_claim: str = Field(
         default="retail-assistant",
-        description="The PersistentVolumeClaim that is the storage folder, on every node.",
+        description="The PersistentVolumeClaim that is the storage folder, on every node; not"
+        " needed with a bucket.",
     )
     secret: str = Field(
         default="retail-assistant", description=f"The Secret with {', '.join(SECRET_VARIABLES)}."
@@ -60,7 +63,7 @@ def ray_job_manifest(
     """
     name = f"{spec.name.replace('_', '-')[:24]}-{spec.fingerprint[:8]}-{suffix}"
     variables = forwarded_environment(environment) | {
-        "RETAIL_STORAGE_URI": str(spec.root),
+        **storage_environment(spec),
         "RAY_JOB_STOP_WAIT_TIME_S": str(SECONDS_TO_END + 10),
     }
     minutes = spec.resources.max_runtime_minutes
@@ -92,6 +95,18 @@ def ray_job_manifest(
             },
         },
     }
+
+
+def _mounted(spec: LaunchSpec) -> Path:
+    bucket = bucket_of(spec.root)
+    return spec.root if bucket is None else bucket.work_folder
+
+
+def _volume(spec: LaunchSpec, cluster: Kubernetes) -> dict[str, Any]:
+    """A folder that all nodes see; of a bucket each pod has a working copy of its own."""
+    if bucket_of(spec.root) is None:
+        return {"persistentVolumeClaim": {"claimName": cluster.storage_claim}}
+    return {"emptyDir": {}}
 
 
 def _labels(spec: LaunchSpec) -> dict[str, str]:
@@ -152,17 +167,14 @@ def _pod(
                         "capabilities": {"drop": ["ALL"]},
                     },
                     "volumeMounts": [
-                        {"name": "storage", "mountPath": str(spec.root)},
+                        {"name": "storage", "mountPath": str(_mounted(spec))},
                         # Processes of one training exchange tensors through it.
                         {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108
                     ],
                 }
             ],
             "volumes": [
-                {
-                    "name": "storage",
-                    "persistentVolumeClaim": {"claimName": cluster.storage_claim},
-                },
+                {"name": "storage", **_volume(spec, cluster)},
                 {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
             ],
         },

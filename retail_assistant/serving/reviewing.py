@@ -36,7 +36,7 @@ async def reviewed(
         whole = ""
         for part in list(sentences(waiting)):
             whole += part
-            if reviewer.spans(whole):
+            if reviewer.words.spans(whole):
                 continue
             yield _said(_allowed(whole, told, reviewer, progress), progress)
             waiting, told, whole = waiting[len(whole) :], 0, ""
@@ -59,7 +59,7 @@ def _safe_length(text: str, reviewer: Reviewer) -> int:
     """How many characters may be said before the sentence is whole: those of safe, whole words."""
     length = 0
     for end in (place for place, character in enumerate(text) if character.isspace()):
-        if not reviewer.is_safe(text[length:end]):
+        if not reviewer.words.are_safe(text[length:end]):
             break
         length = end
     return length

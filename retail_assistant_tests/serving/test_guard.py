@@ -270,5 +270,5 @@ def test_any_text_comes_to_an_end(guard: Guard, text: str, size: int) -> None:
 def test_a_name_with_a_full_stop_is_read_whole(guard: Guard, cotton: dict[str, Any]) -> None:
     renamed = {**cotton, "name": "Dr. Cotton vs. Silk Women's Kurta"}
     reviewer = guard.over("What is it?", [renamed])
-    assert reviewer.spans("The fabric of Dr. Cotton vs. ")
-    assert not reviewer.spans("The fabric of the kurta is Cotton. ")
+    assert reviewer.words.spans("The fabric of Dr. Cotton vs. ")
+    assert not reviewer.words.spans("The fabric of the kurta is Cotton. ")
