@@ -14,6 +14,8 @@ from retail_assistant import __version__
 from retail_assistant.batch_cli import batch
 from retail_assistant.champion_cli import champion_app
 from retail_assistant.corpus_cli import corpus_app
+from retail_assistant.databases.database import DatabaseError
+from retail_assistant.databases_cli import backup, databases_app, restore
 from retail_assistant.feedback_cli import feedback_app
 from retail_assistant.jobs_cli import jobs_app
 from retail_assistant.journeys_cli import journeys_app
@@ -46,11 +48,14 @@ catalog_app = typer.Typer(no_args_is_help=True, help="Catalog files.")
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(champion_app, name="champion")
 app.add_typer(corpus_app, name="corpus")
+app.add_typer(databases_app, name="databases")
 app.add_typer(feedback_app, name="feedback")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(journeys_app, name="journeys")
 app.add_typer(keys_app, name="keys")
+app.command()(backup)
 app.command()(batch)
+app.command()(restore)
 app.command()(serve)
 # Piped into a file, tables need not squeeze into 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 140)
@@ -267,6 +272,7 @@ def ui(
         require_free_port,
         run_servers,
         server_commands,
+        server_environment,
     )
 
     settings = get_settings()
@@ -277,7 +283,8 @@ def ui(
         f"Dagster  http://127.0.0.1:{port}\nMLflow   http://127.0.0.1:{mlflow_port}\n"
         "Ctrl-C ends both."
     )
-    raise typer.Exit(run_servers(server_commands(settings, port, mlflow_port)))
+    commands = server_commands(settings, port, mlflow_port)
+    raise typer.Exit(run_servers(commands, server_environment(settings)))
 
 
 @app.command("settings")
@@ -357,7 +364,8 @@ def main() -> None:
     """Entry point: one clear line for what a person can mend, a traceback for what they cannot."""
     from retail_assistant.workbench import WorkbenchError
 
-    mendable = (SettingsError, StorageError, LaunchError, WorkbenchError, ValueError, OSError)
+    known = (SettingsError, StorageError, LaunchError, WorkbenchError, DatabaseError)
+    mendable = (*known, ValueError, OSError)
     try:
         app()
     except mendable as error:

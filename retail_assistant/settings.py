@@ -1,5 +1,6 @@
 """Every setting of the project, in one place. `retail-assistant settings` prints this table."""
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -136,7 +137,14 @@ class Settings(BaseSettings):
     )
     mlflow_uri: str | None = Field(
         default=None,
-        description="MLflow tracking URI; default: SQLite under the storage folder.",
+        description="MLflow tracking URI: a server (http://…, its name and password in"
+        " MLFLOW_TRACKING_USERNAME and …_PASSWORD), or its database itself (postgresql://…, the"
+        " password in PGPASSWORD); default: SQLite under the storage folder.",
+    )
+    postgres_bin: Path | None = Field(
+        default=None,
+        description="The folder of pg_dump, pg_restore and psql, for backups of PostgreSQL; default:"
+        " those of PostgreSQL 17 that are installed with this package.",
     )
     mlflow_ui: str = Field(
         default="http://127.0.0.1:5000", description="Where links in the UI to MLflow runs lead."
@@ -229,6 +237,17 @@ class Settings(BaseSettings):
     def _judge_has_a_name(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None and info.data.get("judge_url") is not None:
             raise ValueError("allowed with RETAIL_JUDGE_URL: the name of a model there")
+        return value
+
+    @field_validator("mlflow_uri")
+    @classmethod
+    def _no_password_is_passed_on(cls, value: str | None) -> str | None:
+        # It is kept with every training and every run, so that these can be told of later.
+        if value is not None and without_password(value) != value:
+            raise ValueError(
+                "allowed: an address without a password; give that in PGPASSWORD (a database) or"
+                " MLFLOW_TRACKING_PASSWORD (a server)"
+            )
         return value
 
     @field_validator("shopper_mix", "judge_sheet")
@@ -344,7 +363,10 @@ class Settings(BaseSettings):
     @property
     def mlflow_tracking_uri(self) -> str:
         """The MLflow tracking URI in force."""
-        return self.mlflow_uri or f"sqlite:///{self.storage / 'mlflow' / 'mlflow.db'}"
+        if self.mlflow_uri is None:
+            return f"sqlite:///{self.storage / 'mlflow' / 'mlflow.db'}"
+        # Without a driver SQLAlchemy takes psycopg 3; installed is what Dagster needs too.
+        return re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", self.mlflow_uri)
 
 
 @cache
@@ -363,7 +385,13 @@ def get_settings() -> Settings:
 def settings_error(error: ValidationError, prefix: str) -> SettingsError:
     """Every wrong setting in one line: its variable, its value and what is allowed."""
     lines = [
-        f"{prefix}{str(item['loc'][0]).upper()}={item['input']}: {item['msg']}"
+        f"{prefix}{str(item['loc'][0]).upper()}={without_password(str(item['input']))}:"
+        f" {item['msg']}"
         for item in error.errors()
     ]
     return SettingsError("; ".join(lines))
+
+
+def without_password(text: str) -> str:
+    """Text in which the password of an address (`scheme://name:password@…`) is not to be read."""
+    return re.sub(r"(://[^:/@\s]*):[^\s]*@", r"\1:***@", text)
