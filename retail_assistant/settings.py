@@ -131,8 +131,18 @@ class Settings(BaseSettings):
     )
     kuberay_nodes: Annotated[dict[str, str], NoDecode] = Field(
         default={},
-        description="Labels of the nodes that RayJobs work on, with commas between, such as"
-        " cloud.google.com/gke-accelerator=nvidia-h100-80gb.",
+        description="Labels of the nodes with GPUs that RayJobs work on, with commas between, such"
+        " as cloud.google.com/gke-accelerator=nvidia-h100-80gb.",
+    )
+    kuberay_templates: Path | None = Field(
+        default=None,
+        description="A folder of RayJobs (YAML) that a job's needs are laid over: `default.yaml`,"
+        " and for an asset's own jobs a file of its name; default: none.",
+    )
+    kuberay_wait_minutes: float = Field(
+        default=30.0,
+        gt=0,
+        description="How long a RayJob may wait for its nodes, in a queue or until they start.",
     )
     kuberay_storage: str = Field(
         default="retail-assistant",

@@ -11,19 +11,20 @@ from pydantic import Field, PrivateAttr
 
 from retail_assistant.defs.io_managers import StorageIOManager
 from retail_assistant.launch.command import write_spec
-from retail_assistant.launch.kuberay import SECONDS_TO_START, Kubernetes, ray_job_manifest
+from retail_assistant.launch.kuberay import Kubernetes, ray_job_manifest
+from retail_assistant.launch.kuberay_template import TemplateError, read_template
 from retail_assistant.launch.local import LOG_NAME, run_local
 from retail_assistant.launch.logs import following_logs
 from retail_assistant.launch.ray_job import failure_of, run_ray_job
 from retail_assistant.launch.spec import ArtefactRef, LaunchError, LaunchSpec, read_manifest
 from retail_assistant.settings import Settings, get_settings
 from retail_assistant.storage.bucket import bucket_of, client
-
-SECONDS_BETWEEN_MESSAGES = 5.0
 from retail_assistant.telemetry import tracing
 from retail_assistant.telemetry.context import context_environment
 from retail_assistant.telemetry.logs import CloudFormatter, log_format
 from retail_assistant.telemetry.redaction import redacted
+
+SECONDS_BETWEEN_MESSAGES = 5.0
 
 
 class Launcher(dg.ConfigurableResource):
@@ -141,11 +142,12 @@ def run_kuberay_job(
 
     spec.folder.mkdir(parents=True, exist_ok=True)
     write_spec(spec)
-    variables = {**os.environ, **(told or {})}
-    manifest = ray_job_manifest(spec, kubernetes_of(settings), variables, uuid.uuid4().hex[:6])
+    cluster, variables = kubernetes_of(settings, spec.name), {**os.environ, **(told or {})}
+    manifest = ray_job_manifest(spec, cluster, variables, uuid.uuid4().hex[:6])
     try:
         client = PipesKubeRayJobClient(
-            message_reader=message_reader(context, spec, "kuberay"), timeout=SECONDS_TO_START
+            message_reader=message_reader(context, spec, "kuberay"),
+            timeout=settings.kuberay_wait_minutes * 60,
         )
         client.run(context=context, ray_job=manifest)
     except ModuleNotFoundError as error:
@@ -160,15 +162,25 @@ def run_kuberay_job(
         raise failure_of(spec, "the RayJob ended without leaving a manifest")
 
 
-def kubernetes_of(settings: Settings) -> Kubernetes:
-    """Where RayJobs run, by the settings."""
+def kubernetes_of(settings: Settings, asset: str) -> Kubernetes:
+    """Where an asset's RayJobs run, by the settings.
+
+    Raises:
+        LaunchError: there is no image, or the asset's template cannot be read.
+    """
     if settings.kuberay_image is None:
         raise LaunchError("RETAIL_KUBERAY_IMAGE is not set; allowed: the name of an image")
+    try:
+        folder = settings.kuberay_templates
+        template = read_template(folder, asset) if folder else None
+    except TemplateError as error:
+        raise LaunchError(str(error)) from error
     return Kubernetes(
         image=settings.kuberay_image,
         namespace=settings.kuberay_namespace,
         node_selector=settings.kuberay_nodes,
         storage_claim=settings.kuberay_storage,
+        template=template,
     )
 
 

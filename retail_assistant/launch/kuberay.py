@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from retail_assistant.launch.kuberay_template import filled
 from retail_assistant.launch.processes import SECONDS_TO_END
 from retail_assistant.launch.ray_job import entrypoint, forwarded_environment, storage_environment
 from retail_assistant.launch.spec import LaunchSpec, Resources
@@ -41,7 +42,7 @@ class Kubernetes(BaseModel):
     image: str = Field(min_length=1, description="Has this package, and the same Ray and Python.")
     namespace: str = Field(default="default", min_length=1)
     node_selector: dict[str, str] = Field(
-        default={}, description="Labels of the nodes that work, such as the GPU's type."
+        default={}, description="Labels of the nodes with GPUs, such as the GPU's type."
     )
     storage_claim: str = Field(
         default="retail-assistant",
@@ -50,6 +51,11 @@ class Kubernetes(BaseModel):
     )
     secret: str = Field(
         default="retail-assistant", description=f"The Secret with {', '.join(SECRET_VARIABLES)}."
+    )
+    template: dict[str, Any] | None = Field(
+        default=None,
+        description="A RayJob that a job's needs are laid over (kuberay_template.py): it decides"
+        " accounts, security, volumes and secrets; default: as simple as can be.",
     )
 
 
@@ -67,7 +73,7 @@ def ray_job_manifest(
         "RAY_JOB_STOP_WAIT_TIME_S": str(SECONDS_TO_END + 10),
     }
     minutes = spec.resources.max_runtime_minutes
-    return {
+    manifest: dict[str, Any] = {
         "apiVersion": "ray.io/v1",
         "kind": "RayJob",
         "metadata": {
@@ -95,6 +101,21 @@ def ray_job_manifest(
             },
         },
     }
+    return manifest if cluster.template is None else _filled(cluster.template, manifest, cluster)
+
+
+def _filled(
+    template: Mapping[str, Any], manifest: dict[str, Any], cluster: Kubernetes
+) -> dict[str, Any]:
+    """A template with the job's manifest, and the image of the pod that submits the job."""
+    submitter = template.get("spec", {}).get("submitterPodTemplate")
+    if submitter:
+        containers = [
+            {"name": one["name"], "image": cluster.image}
+            for one in submitter["spec"]["containers"]
+        ]
+        manifest["spec"]["submitterPodTemplate"] = {"spec": {"containers": containers}}
+    return filled(template, manifest)
 
 
 def _mounted(spec: LaunchSpec) -> Path:
@@ -134,8 +155,8 @@ def _workers(spec: LaunchSpec, cluster: Kubernetes) -> dict[str, Any]:
     if needs.gpus:
         resources["nvidia.com/gpu"] = str(needs.gpus)
     pod = _pod(spec, cluster, "worker", resources)
-    pod["spec"]["nodeSelector"] = dict(cluster.node_selector)
     if needs.gpus:
+        pod["spec"]["nodeSelector"] = dict(cluster.node_selector)
         pod["spec"]["tolerations"] = [
             {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
         ]
@@ -152,33 +173,31 @@ def _workers(spec: LaunchSpec, cluster: Kubernetes) -> dict[str, Any]:
 def _pod(
     spec: LaunchSpec, cluster: Kubernetes, container: str, resources: Mapping[str, str]
 ) -> dict[str, Any]:
-    return {
-        "metadata": {"labels": _labels(spec)},
-        "spec": {
-            "containers": [
-                {
-                    "name": container,
-                    "image": cluster.image,
-                    "env": [_from_secret(name, cluster.secret) for name in SECRET_VARIABLES],
-                    # Equal: what is measured does not depend on the neighbours.
-                    "resources": {"requests": dict(resources), "limits": dict(resources)},
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
-                    "volumeMounts": [
-                        {"name": "storage", "mountPath": str(_mounted(spec))},
-                        # Processes of one training exchange tensors through it.
-                        {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108
-                    ],
-                }
-            ],
-            "volumes": [
-                {"name": "storage", **_volume(spec, cluster)},
-                {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
-            ],
-        },
+    main: dict[str, Any] = {
+        "name": container,
+        "image": cluster.image,
+        # Equal: what is measured does not depend on the neighbours.
+        "resources": {"requests": dict(resources), "limits": dict(resources)},
     }
+    pod: dict[str, Any] = {"containers": [main]}
+    if cluster.template is None:
+        main |= {
+            "env": [_from_secret(name, cluster.secret) for name in SECRET_VARIABLES],
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            },
+            "volumeMounts": [
+                {"name": "storage", "mountPath": str(_mounted(spec))},
+                # Processes of one training exchange tensors through it.
+                {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108
+            ],
+        }
+        pod["volumes"] = [
+            {"name": "storage", **_volume(spec, cluster)},
+            {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
+        ]
+    return {"metadata": {"labels": _labels(spec)}, "spec": pod}
 
 
 def _from_secret(name: str, secret: str) -> dict[str, Any]:

@@ -70,6 +70,7 @@ class LiveStatus:
         failed.
     switches: how often a model or an index was replaced.
     borrowed: turns that are being answered.
+    cache_usage: how full the model's key-value cache is, 0 to 1; None: its server does not tell.
     """
 
     ready: bool
@@ -79,6 +80,7 @@ class LiveStatus:
     model_starts: int
     switches: int
     borrowed: int
+    cache_usage: float | None = None
 
 
 @dataclass(eq=False)
@@ -206,6 +208,7 @@ class LiveAssistant(Generic[Shop]):
             model_starts=model.server.starts if model else 0,
             switches=self._switches,
             borrowed=max(self._model_users.users, self._index_users.users),
+            cache_usage=model.server.cache_usage if model else None,
         )
 
     def now(self) -> Live[Shop]:

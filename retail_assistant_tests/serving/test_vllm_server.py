@@ -54,7 +54,11 @@ def test_vllm_reads_what_was_trained_takes_in_adapters_and_comes_back(tmp_path: 
     engine = TransformersEngine(base, paths, encoder, gemma_tokenizer(), LENGTH)
     wanted = {job: engine.answer([PROMPT], TOKENS, job)[0].text for job in paths}
     assert wanted["one"] != wanted["two"]
-    serving = ServingSettings(weights="adapter", max_context_tokens=LENGTH)
+    serving = ServingSettings(
+        weights="adapter",
+        max_context_tokens=LENGTH,
+        vllm_options=["--no-disable-log-stats"],
+    )
     care = Care(seconds_to_start=300, seconds_between_looks=1, most_seconds_between_starts=2)
 
     async def run() -> None:
@@ -76,6 +80,11 @@ def test_vllm_reads_what_was_trained_takes_in_adapters_and_comes_back(tmp_path: 
             assert await text_of(old, PROMPT) == wanted["one"]
             with pytest.raises(PromptTooLongError):
                 await anext(old.stream([{"role": "user", "content": "word " * 2000}], 1))
+
+            async with asyncio.timeout(60):
+                while (usage := old.server.cache_usage) is None:
+                    await asyncio.sleep(0.1)
+            assert 0 <= usage <= 1
 
             # Both answer at once, from one server.
             new = await variants.open(second, beside=old)

@@ -65,6 +65,21 @@ class Connection:
             return False
         return answer.is_success
 
+    async def gauge(self, path: str, name: str, seconds: float) -> float | None:
+        """The highest value of a gauge among the metrics at `path`; None: it tells none."""
+        import httpx2
+        from prometheus_client.parser import text_string_to_metric_families
+
+        try:
+            answer = await self.http.get(path, timeout=seconds)
+            families = list(text_string_to_metric_families(answer.text))
+        except (httpx2.HTTPError, ValueError):
+            return None
+        found = [
+            sample.value for family in families for sample in family.samples if sample.name == name
+        ]
+        return max(found, default=None)
+
     async def model_names(self) -> list[str]:
         """The names of the models that the server lists.
 
