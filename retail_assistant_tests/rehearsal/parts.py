@@ -166,9 +166,16 @@ def ray(
         words = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
         words += [f"--address={LOOPBACK}:{gcs}", f"--node-ip-address={LOOPBACK}"]
         words += [f"--dashboard-agent-listen-port={free_port()}", "--disable-usage-stats"]
-        started(stack, folder, f"ray-worker-{number}", tuple(words), environment)
-    everybody = 1 + RAY_WORKERS
-    timeline.until("the workers join", lambda: nodes(server, token) == everybody, SECONDS_TO_START)
+        name = f"ray-worker-{number}"
+        worker = started(stack, folder, name, tuple(words), environment)
+
+        def joined(worker: ProcessTree = worker, wanted: int = number + 1) -> bool:
+            if worker.wait(0) is not None:
+                raise RehearsalError(f"{name} has ended: {(folder / f'{name}.txt').read_text()}")
+            return nodes(server, token) == wanted
+
+        # One by one: two at once keep each other from starting in time on a small machine.
+        timeline.until(f"{name} joins", joined, SECONDS_TO_START)
     headers = json.dumps({"Authorization": f"Bearer {token}"})
     return {RAY_ADDRESS: server, "RAY_JOB_HEADERS": headers}
 
