@@ -1,8 +1,7 @@
 """`retail-assistant databases`, `backup`, `restore`: what keeps the state of Dagster and MLflow."""
 
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +17,16 @@ MEANINGS = {
     "newer": "made by a newer version, which this one does not know",
 }
 
+
+class Which(StrEnum):
+    """One of the databases, as a pod names it that knows the other's password not."""
+
+    DAGSTER = "dagster"
+    MLFLOW = "mlflow"
+
+
+Only = Annotated[Which | None, typer.Option(help="Only this one: the other one is not known here.")]
+
 databases_app = typer.Typer(
     no_args_is_help=True,
     help="The databases of Dagster and MLflow: schema, and what need not be kept.",
@@ -26,25 +35,25 @@ console = Console(width=None if sys.stdout.isatty() else 140)
 
 
 @databases_app.command()
-def check() -> None:
+def check(only: Only = None) -> None:
     """Whether both databases answer, and whether their schema is this version's; exit code 1: no."""
-    states = {database: database.state() for database in _databases()}
+    found = [(database, database.state()) for database in _databases(only)]
     table = Table("database", "where", "schema")
-    for database, state in states.items():
+    for database, state in found:
         table.add_row(database.name, database.place, f"{state}: {MEANINGS[state]}")
     console.print(table)
-    raise typer.Exit(int(any(state != "current" for state in states.values())))
+    raise typer.Exit(int(any(state != "current" for _, state in found)))
 
 
 @databases_app.command("migrate")
-def migrate_databases() -> None:
+def migrate_databases(only: Only = None) -> None:
     """Make the tables of both databases, or bring them to this version; as often as you like.
 
     Several at once wait for each other.
     """
     from retail_assistant.databases.migration import migrate
 
-    for database in _databases():
+    for database in _databases(only):
         before = migrate(database)
         words = "was up to date" if before == "current" else f"was {before}, is up to date now"
         _say(f"{database.name}: {database.place} {words}")
@@ -53,7 +62,9 @@ def migrate_databases() -> None:
 @databases_app.command()
 def prune(
     days: Annotated[int, typer.Option(min=1, help="How long runs are kept at least.")] = 30,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove them; without it, only count.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove them; without it, only count.")
+    ] = False,
 ) -> None:
     """Remove Dagster's old runs that made nothing: those that only looked, failed or were cancelled.
 
@@ -102,15 +113,20 @@ def _say(words: str) -> None:
     console.print(words, soft_wrap=True, highlight=False, markup=False)
 
 
-def _databases() -> list[Any]:
-    from retail_assistant.databases.places import databases
+def _databases(only: Which | None) -> list[Any]:
+    from retail_assistant.databases.places import dagster_database, databases, mlflow_database
     from retail_assistant.workbench import instance_folder
 
     settings = get_settings()
-    found = databases(settings, instance_folder(settings))
-    if len(found) == 1:
-        _say(f"MLflow: behind the server {settings.mlflow_tracking_uri}, which looks after its own")
-    return found
+    if only is Which.DAGSTER:
+        return [dagster_database(instance_folder(settings))]
+    mlflow = mlflow_database(settings)
+    if mlflow is None:
+        server = settings.mlflow_tracking_uri
+        _say(f"MLflow: behind the server {server}, which knows its database")
+    if only is Which.MLFLOW:
+        return [mlflow] if mlflow else []
+    return databases(settings, instance_folder(settings))
 
 
 def _place() -> Any:

@@ -4,12 +4,14 @@ import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from retail_assistant.objects import is_object_location
 from retail_assistant.storage.bucket import GCS, shared_uri, working_copy
+from retail_assistant.telemetry.redaction import HIDDEN
 
 PACKAGE_FOLDER = Path(__file__).parent
 EMBEDDED_CATALOG = PACKAGE_FOLDER / "data" / "catalog.csv"
@@ -18,6 +20,8 @@ SHIPPED_CORPUS_PROFILE = PACKAGE_FOLDER / "data" / "corpus.yaml"
 SHIPPED_PROMOTION_POLICY = PACKAGE_FOLDER / "data" / "promotion.yaml"
 SHIPPED_TEXTS = PACKAGE_FOLDER / "data" / "labelled_texts.csv"
 SHIPPED_STUDIES = PACKAGE_FOLDER / "studies"
+SECRET_SETTINGS = frozenset({"alert_webhook", "model_api_key"})
+"""Not shown, also where they are wrong."""
 
 
 class SettingsError(ValueError):
@@ -229,6 +233,30 @@ class Settings(BaseSettings):
         ge=1,
         description="Seconds between two looks at the catalog's date, and at what is out of date.",
     )
+    log_format: Literal["text", "json"] | None = Field(
+        default=None,
+        description="How logs are written: `text`, or `json`, a line an event with Google Cloud"
+        " Logging's fields; default: text in the local environment, json in the cluster.",
+    )
+    alert_webhook: SecretStr | None = Field(
+        default=None,
+        description="Where alerts are sent: https://…, such as Slack's incoming webhook, or"
+        " http:// on this machine; default: nowhere.",
+    )
+    alert_format: Literal["slack", "json"] = Field(
+        default="slack",
+        description="What the webhook understands: Slack's messages, or plain JSON (kind, title,"
+        " facts, link, at).",
+    )
+    alerts_per_hour: int = Field(
+        default=20, ge=1, description="Most alerts in an hour; more are counted, and told as one."
+    )
+    budget: float | None = Field(
+        default=None,
+        gt=0,
+        description="What work may cost in a calendar month (UTC), at the prices above; an alert"
+        " tells when it is reached.",
+    )
 
     @field_validator("train_products", "evaluation_products", mode="before")
     @classmethod
@@ -257,6 +285,27 @@ class Settings(BaseSettings):
             raise ValueError(
                 "allowed: an address without a password; give that in PGPASSWORD (a database) or"
                 " MLFLOW_TRACKING_PASSWORD (a server)"
+            )
+        return value
+
+    @field_validator("alert_webhook")
+    @classmethod
+    def _webhook_is_safe(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        place = urlsplit(value.get_secret_value())
+        on_this_machine = place.hostname in ("localhost", "127.0.0.1", "::1")
+        if not place.hostname or place.scheme not in ("https", "http" if on_this_machine else ""):
+            raise ValueError("allowed: https://…, or http:// on localhost")
+        return value
+
+    @field_validator("budget")
+    @classmethod
+    def _budget_has_a_price(cls, value: float | None, info: ValidationInfo) -> float | None:
+        prices = ("price_per_device_hour", "price_per_kwh")
+        if value is not None and not any(info.data.get(name) is not None for name in prices):
+            raise ValueError(
+                "allowed with RETAIL_PRICE_PER_DEVICE_HOUR or RETAIL_PRICE_PER_KWH: an amount"
             )
         return value
 
@@ -395,9 +444,11 @@ def get_settings() -> Settings:
 def settings_error(error: ValidationError, prefix: str) -> SettingsError:
     """Every wrong setting in one line: its variable, its value and what is allowed."""
     lines = [
-        f"{prefix}{str(item['loc'][0]).upper()}={without_password(str(item['input']))}:"
+        f"{prefix}{name.upper()}="
+        f"{HIDDEN if name in SECRET_SETTINGS else without_password(str(item['input']))}:"
         f" {item['msg']}"
         for item in error.errors()
+        for name in [str(item["loc"][0])]
     ]
     return SettingsError("; ".join(lines))
 

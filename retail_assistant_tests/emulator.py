@@ -25,9 +25,9 @@ _HOP_BY_HOP = {"transfer-encoding", "content-length", "content-encoding", "conne
 _LARGEST = 1 << 30
 
 
-@pytest.fixture(scope="session")
-def gcs_emulator() -> Iterator[str]:
-    """Address of a GCS emulator that has the bucket `shop`."""
+@contextmanager
+def emulator() -> Iterator[str]:
+    """Address of a GCS emulator that has the bucket `shop`; a process of its own."""
     assert importlib.util.find_spec("gcp_storage_emulator"), "it is in requirements/dev.in"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -43,9 +43,18 @@ def gcs_emulator() -> Iterator[str]:
             assert time.monotonic() < deadline, "the emulator does not start"
             assert process.poll() is None
             time.sleep(0.1)
-    yield f"http://127.0.0.1:{port}"
-    process.kill()
-    process.wait()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def gcs_emulator() -> Iterator[str]:
+    """Address of a GCS emulator that has the bucket `shop`."""
+    with emulator() as address:
+        yield address
 
 
 class CloudStorage:

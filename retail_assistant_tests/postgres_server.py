@@ -188,6 +188,6 @@ def dagster_variables(url: URL) -> dict[str, str]:
         "DAGSTER_PG_HOST": str(url.host),
         "DAGSTER_PG_PORT": str(url.port),
         "DAGSTER_PG_DB": str(url.database),
-        "DAGSTER_PG_USERNAME": str(url.username),
+        "DAGSTER_PG_USER": str(url.username),
         "DAGSTER_PG_PASSWORD": str(url.password),
     }

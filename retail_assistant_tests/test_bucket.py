@@ -207,8 +207,9 @@ def test_a_wrong_bucket_is_named(cloud: CloudStorage, tmp_path: Path) -> None:
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
+    # Without ? and #, which the emulator does not quote in the links that it gives.
     files=st.dictionaries(
-        st.text("abc/é ü#?%+", min_size=1, max_size=12).filter(
+        st.text("abc/é ü%+", min_size=1, max_size=12).filter(
             lambda name: not any(part in ("", ".", "..") for part in name.split("/"))
         ),
         st.binary(max_size=200),

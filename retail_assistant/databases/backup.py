@@ -28,12 +28,21 @@ from retail_assistant.databases.places import databases
 from retail_assistant.databases.schema import Name, installed, schema_state
 from retail_assistant.evaluation.champion_history import ChampionHistory
 from retail_assistant.evaluation.registry import champion_path
-from retail_assistant.objects import GCS, explained, file_system
+from retail_assistant.objects import GCS, file_system
 from retail_assistant.settings import Settings
-from retail_assistant.storage import file_sha256, write_atomically
+from retail_assistant.storage import file_sha256
+from retail_assistant.storage.bucket import (
+    fetch_folder,
+    publish,
+    read_pointer,
+    withdraw,
+    write_pointer,
+)
+from retail_assistant.storage.files import explained
 
 MANIFEST = "manifest.json"
 CHAMPION = "champion"
+IN_ORDER: tuple[Name, ...] = ("MLflow", "Dagster")
 Say = Callable[[str], None]
 
 
@@ -81,8 +90,7 @@ class Place:
         if len(found) == 1:
             raise DatabaseError(
                 f"MLflow is behind the server {settings.mlflow_tracking_uri}: name its database in"
-                " MLFLOW_BACKEND_STORE_URI (postgresql+psycopg2://user:password@host:port/database), as its"
-                " server has it"
+                " MLFLOW_BACKEND_STORE_URI, as its server has it"
             )
         return cls(settings, tuple(found))
 
@@ -97,14 +105,15 @@ class Place:
 
     def champions(self) -> int:
         """How many events there are; a pointer from before there was a history is one."""
-        pointer = champion_path(self.settings).is_file()
-        return max(int(pointer), len(list(self.history.folder.glob("[0-9]*.json"))))
+        names = [path.name for path in self.champion_files()]
+        return max(bool(names), sum(name[0].isdecimal() for name in names))
 
     def champion_files(self) -> list[Path]:
-        """The pointer and the history's files, as far as they are there."""
-        pointer = champion_path(self.settings)
-        events = sorted(self.history.folder.glob("*.json"))
-        return [*([pointer] if pointer.is_file() else []), *events]
+        """The pointer and the history's files, as they are now, as far as they are there."""
+        pointer, folder = champion_path(self.settings), self.history.folder
+        fetch_folder(folder)
+        there = [] if read_pointer(pointer) is None else [pointer]
+        return [*there, *sorted(folder.glob("*.json"))]
 
 
 def make_backup(place: Place, to: str, say: Say = lambda _: None) -> str:
@@ -119,12 +128,13 @@ def make_backup(place: Place, to: str, say: Say = lambda _: None) -> str:
     address = f"{to.rstrip('/')}/{now:%Y%m%dT%H%M%SZ}"
     with tempfile.TemporaryDirectory(prefix="retail-backup-") as name:
         folder = Path(name)
-        parts = []
-        for save in (_save_champion, _save_mlflow, _save_dagster):
-            parts.append(save(place, folder))
-            say(f"{parts[-1].name}: {_entries(parts[-1].name, parts[-1].entries)}, "
-                f"{parts[-1].size} bytes")
-        versions = {name.lower(): installed(name).split()[1] for name in ("Dagster", "MLflow")}
+        parts = [_save_champion(place, folder)]
+        for owner in IN_ORDER:
+            database = place.database(owner)
+            parts.append(_save_database(database, folder, place.settings.postgres_bin))
+        for part in parts:
+            say(f"{part.name}: {_entries(part.name, part.entries)}, {part.size} bytes")
+        versions = {owner.lower(): installed(owner).split()[1] for owner in IN_ORDER}
         versions["retail-assistant"] = __version__
         manifest = BackupManifest(at=now, versions=versions, parts=tuple(parts))
         (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
@@ -143,20 +153,12 @@ def _save_champion(place: Place, folder: Path) -> Part:
     return _part("champion", "files", file, str(history.folder), events)
 
 
-def _save_mlflow(place: Place, folder: Path) -> Part:
-    return _save_database(place, place.database("MLflow"), folder)
-
-
-def _save_dagster(place: Place, folder: Path) -> Part:
-    return _save_database(place, place.database("Dagster"), folder)
-
-
-def _save_database(place: Place, database: Database, folder: Path) -> Part:
+def _save_database(database: Database, folder: Path, postgres_bin: Path | None) -> Part:
     runs, revision = database.rows(), database.revision()
     name = database.name.lower()
     if database.url is not None:
         file = folder / f"{name}.dump"
-        dump(database, file, place.settings.postgres_bin)
+        dump(database, file, postgres_bin)
         return _part(database.name, "postgresql", file, database.place, runs, revision)
     copies = folder / name
     for source in database.files():
@@ -218,9 +220,7 @@ def _upload(folder: Path, names: list[str], address: str) -> None:
 
 
 @contextmanager
-def opened_backup(
-    address: str, postgres_bin: Path | None
-) -> Iterator[tuple[Path, BackupManifest]]:
+def opened_backup(address: str, postgres_bin: Path | None) -> Iterator[tuple[Path, BackupManifest]]:
     """A backup, copied to this machine and looked at: whole, readable, and of a known schema.
 
     Raises:
@@ -232,7 +232,9 @@ def opened_backup(
         try:
             manifest = BackupManifest.model_validate_json((folder / MANIFEST).read_bytes())
         except ValidationError as error:
-            raise DatabaseError(f"{address}/{MANIFEST} is damaged, or of a newer version") from error
+            raise DatabaseError(
+                f"{address}/{MANIFEST} is damaged, or of a newer version"
+            ) from error
         for part in manifest.parts:
             _download(address.rstrip("/"), part.file, folder)
             _verify(folder / part.file, part, address, postgres_bin)
@@ -279,8 +281,10 @@ def restore_backup(
         say(f"{address}: whole; made {manifest.at:%Y-%m-%d %H:%M} UTC by {made}")
         there = {part.name: _fitting(place, part) for part in manifest.parts}
         for part in manifest.parts:
-            say(f"{part.name}: {_entries(part.name, part.entries)} of {part.place}, in the place of"
-                f" {_entries(part.name, there[part.name])} here")
+            say(
+                f"{part.name}: {_entries(part.name, part.entries)} of {part.place}, in the place of"
+                f" {_entries(part.name, there[part.name])} here"
+            )
         lost = [name for name, entries in there.items() if entries]
         if lost and not overwrite and not dry_run:
             raise DatabaseError(
@@ -327,7 +331,7 @@ def _restore_part(place: Place, part: Part, file: Path) -> None:
         if database.url is not None:
             load(database, file, place.settings.postgres_bin)
             return
-        _move_aside(database.folder, database.files())
+        _moved_aside(database.folder, database.files())
         with tarfile.open(file) as archive:
             archive.extractall(database.folder, filter="data")
 
@@ -337,19 +341,24 @@ def _restore_champion(place: Place, file: Path) -> None:
     root = place.settings.storage
     history = place.history.folder
     history.mkdir(parents=True, exist_ok=True)
-    with FileLock(history / ".lock"), tempfile.TemporaryDirectory(dir=root) as name:
+    with FileLock(history / ".lock"), tempfile.TemporaryDirectory() as name:
         with tarfile.open(file) as archive:
             archive.extractall(name, filter="data")
-        _move_aside(root, place.champion_files())
-        restored = sorted(Path(name).rglob("*.json"), key=lambda path: len(path.parts), reverse=True)
-        for path in restored:
-            write_atomically(root / path.relative_to(name), path.read_bytes())
+        found = sorted(Path(name).rglob("*.json"), key=lambda path: len(path.parts), reverse=True)
+        restored = {root / path.relative_to(name): path.read_text() for path in found}
+        there = place.champion_files()
+        publish(_moved_aside(root, there))
+        for path in there:
+            if path not in restored:
+                withdraw(path)
+        for path, text in restored.items():
+            # Whatever is there is what is replaced.
+            read_pointer(path)
+            write_pointer(path, text)
 
 
-def _move_aside(root: Path, paths: list[Path]) -> None:
-    """Keep what is replaced, beside it."""
-    if not paths:
-        return
+def _moved_aside(root: Path, paths: list[Path]) -> Path:
+    """The folder in which what is replaced is kept, beside it."""
     aside = root / f"before-restore-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
     for path in paths:
         for found in path.parent.glob(f"{path.name}*"):
@@ -357,3 +366,4 @@ def _move_aside(root: Path, paths: list[Path]) -> None:
             target = aside / found.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(found, target)
+    return aside

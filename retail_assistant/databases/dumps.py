@@ -95,7 +95,9 @@ def _connection(database: Database) -> list[str]:
     url = database.url
     if url is None:
         raise DatabaseError(f"{database.name}'s database {database.place} is no PostgreSQL")
-    given = URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
+    given = URL.create(
+        "postgresql", url.username, None, url.host, url.port, url.database, url.query
+    )
     return [f"--dbname={given.render_as_string(hide_password=False)}"]
 
 

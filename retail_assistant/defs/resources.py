@@ -3,10 +3,11 @@
 import logging
 import os
 import uuid
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from retail_assistant.defs.io_managers import StorageIOManager
 from retail_assistant.launch.command import write_spec
@@ -18,6 +19,10 @@ from retail_assistant.launch.ray_job import failure_of, run_ray_job
 from retail_assistant.launch.spec import ArtefactRef, LaunchError, LaunchSpec, read_manifest
 from retail_assistant.settings import Settings, get_settings
 from retail_assistant.storage.bucket import bucket_of, client
+from retail_assistant.telemetry import tracing
+from retail_assistant.telemetry.context import context_environment
+from retail_assistant.telemetry.logs import CloudFormatter, log_format
+from retail_assistant.telemetry.redaction import redacted
 
 SECONDS_BETWEEN_MESSAGES = 5.0
 
@@ -32,6 +37,19 @@ class Launcher(dg.ConfigurableResource):
     kind: Literal["local", "ray", "kuberay"] = Field(
         default="local", description="Where: this machine, a Ray cluster, or Kubernetes."
     )
+
+    _run_span: tracing.Span = PrivateAttr(default=tracing.NO_SPAN)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Begin the trace of a run: whoever launches something is inside it."""
+        if context.run is not None:
+            run = context.run
+            told = {"dagster.job": run.job_name, "dagster.partition": _partition_of(run) or None}
+            self._run_span = tracing.begin_run(run.run_id, **told)
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """End it, however the run ended."""
+        self._run_span.end()
 
     def launch(self, context: dg.AssetExecutionContext, spec: LaunchSpec) -> ArtefactRef:
         """The finished artefact of a spec. However this ends, nothing of the work runs on.
@@ -48,14 +66,22 @@ class Launcher(dg.ConfigurableResource):
             f"{spec.name} {spec.fingerprint}: running {spec.module} ({self.kind});"
             f" log: {spec.folder / LOG_NAME}"
         )
-        with following_logs(spec.folder, context.log.debug):
+        names = {"retail.fingerprint": spec.fingerprint, "retail.launcher": self.kind}
+        inside = tracing.inside_run(context.run_id)
+        with (
+            following_logs(spec.folder, context.log.debug),
+            tracing.span(f"launch {spec.name}", parent=inside, **names),
+        ):
+            given = _told_to_workload(context)
             if self.kind == "kuberay":
-                run_kuberay_job(context, spec, get_settings())
+                run_kuberay_job(context, spec, get_settings(), given)
             else:
-                self._run(context, spec)
+                self._run(context, spec, given)
         return ref
 
-    def _run(self, context: dg.AssetExecutionContext, spec: LaunchSpec) -> None:
+    def _run(
+        self, context: dg.AssetExecutionContext, spec: LaunchSpec, told: Mapping[str, str]
+    ) -> None:
         # Dagster's own subprocess client signals the direct child only; `accelerate launch` and
         # vLLM have children of their own, which are started, found and ended in `launch`.
         with dg.open_pipes_session(
@@ -63,11 +89,24 @@ class Launcher(dg.ConfigurableResource):
             context_injector=dg.PipesEnvContextInjector(),
             message_reader=message_reader(context, spec, self.kind),
         ) as session:
-            given = dict(session.get_bootstrap_env_vars())
+            given = {**session.get_bootstrap_env_vars(), **told}
             if self.kind == "local":
                 run_local(spec, given)
             else:
                 run_ray_job(spec, given, context.log.info)
+
+
+def _told_to_workload(context: dg.AssetExecutionContext) -> dict[str, str]:
+    """What a workload is told of the run that it is for: its logs and its trace say it."""
+    fields = {"run_id": context.run_id, "job": context.run.job_name}
+    fields |= {"partition": _partition_of(context.run)}
+    return tracing.trace_environment() | context_environment(fields)
+
+
+def _partition_of(run: dg.DagsterRun) -> str:
+    """Its partition, or the first and the last of them; empty: it has none."""
+    ends = [run.tags.get(f"dagster/asset_partition_range_{end}", "") for end in ("start", "end")]
+    return run.tags.get("dagster/partition") or " to ".join(filter(None, ends))
 
 
 def message_reader(
@@ -88,9 +127,12 @@ def message_reader(
 
 
 def run_kuberay_job(
-    context: dg.AssetExecutionContext, spec: LaunchSpec, settings: Settings
+    context: dg.AssetExecutionContext,
+    spec: LaunchSpec,
+    settings: Settings,
+    told: Mapping[str, str] | None = None,
 ) -> None:
-    """Run a spec as a RayJob on Kubernetes.
+    """Run a spec as a RayJob on Kubernetes; `told` are variables beside the settings.
 
     Raises:
         Preempted: the job made room.
@@ -100,8 +142,8 @@ def run_kuberay_job(
 
     spec.folder.mkdir(parents=True, exist_ok=True)
     write_spec(spec)
-    cluster = kubernetes_of(settings, spec.name)
-    manifest = ray_job_manifest(spec, cluster, os.environ, uuid.uuid4().hex[:6])
+    cluster, variables = kubernetes_of(settings, spec.name), {**os.environ, **(told or {})}
+    manifest = ray_job_manifest(spec, cluster, variables, uuid.uuid4().hex[:6])
     try:
         client = PipesKubeRayJobClient(
             message_reader=message_reader(context, spec, "kuberay"),
@@ -162,10 +204,11 @@ def artefact_result(ref: ArtefactRef, **metadata: Any) -> dg.MaterializeResult[A
 
 @dg.logger(None, description="One line an event that a person wants to read.")
 def plain_console_logger(init_context: dg.InitLoggerContext) -> logging.Logger:
-    """Assets' own words and failures, without Dagster's bookkeeping."""
+    """Assets' own words and failures, without Dagster's bookkeeping; as JSON where logs are."""
     logger = logging.Logger("retail_assistant", level=logging.INFO)
     handler = logging.StreamHandler()
-    handler.setFormatter(_PlainFormatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S"))
+    plain = _PlainFormatter("%(asctime)s  %(message)s", datefmt="%H:%M:%S")
+    handler.setFormatter(CloudFormatter() if log_format() == "json" else plain)
     logger.addHandler(handler)
     return logger
 
@@ -176,7 +219,7 @@ class _PlainFormatter(logging.Formatter):
         step = meta.get("step_key") or meta.get("job_name") or ""
         record.msg = f"{step:<22} {meta.get('orig_message', record.getMessage())}"
         record.args = ()
-        return super().format(record)
+        return redacted(super().format(record))
 
 
 def resources_for(settings: Settings) -> dict[str, Any]:

@@ -7,15 +7,19 @@ job, on a cluster of one machine and on Kubernetes alike; the spec is the one th
 import argparse
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
 from retail_assistant.launch.command import REASON_NAME
 from retail_assistant.launch.local import run_local
+from retail_assistant.launch.logs import following_logs
 from retail_assistant.launch.spec import PREEMPTED_EXIT_CODE, LaunchError, LaunchSpec, Preempted
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import write_atomically
 from retail_assistant.storage.bucket import fetch, publish
+from retail_assistant.telemetry.logs import log_format, set_up_logs
 
 
 def main() -> None:
@@ -28,8 +32,10 @@ def main() -> None:
     fetch(path)
     spec = LaunchSpec.model_validate_json(path.read_text())
     signal.signal(signal.SIGTERM, _make_room)
+    set_up_logs()
     try:
-        _run(spec)
+        with _told(spec):
+            _run(spec)
     except LaunchError as error:
         write_atomically(spec.folder / REASON_NAME, str(error))
         publish(spec.folder / REASON_NAME)
@@ -44,6 +50,16 @@ def _run(spec: LaunchSpec) -> None:
     from retail_assistant.launch.ray_nodes import run_on_nodes
 
     run_on_nodes(spec)
+
+
+@contextmanager
+def _told(spec: LaunchSpec) -> Iterator[None]:
+    """In JSON, what the workload writes is written here too, where the cluster collects it."""
+    if log_format() == "text":
+        yield
+        return
+    with following_logs(spec.folder, sys.stdout.write, raw=True):
+        yield
 
 
 def _make_room(_signal: int, _frame: FrameType | None) -> None:

@@ -32,6 +32,7 @@ from retail_assistant.launch.spec import (
 )
 from retail_assistant.launch.workload import PREEMPTED_MARK
 from retail_assistant.storage.bucket import fetch_folder, publish, withdraw
+from retail_assistant.telemetry.logs import readable
 
 __all__ = ["LOG_NAME", "how_it_ended", "quiet_environment", "run_local", "run_processes", "turn"]
 
@@ -176,7 +177,8 @@ def _log_since(log_path: Path, start: int) -> str:
 
 def _log_tail(log_path: Path, start: int) -> str:
     """Where the log is, and the end of what was written from `start` on."""
-    tail = "\n".join(own_words(_log_since(log_path, start).splitlines())[-LOG_TAIL_LINES:])
+    lines = readable(_log_since(log_path, start)).splitlines()
+    tail = "\n".join(own_words(lines)[-LOG_TAIL_LINES:])
     return f"Log: {log_path}\n{tail}"
 
 

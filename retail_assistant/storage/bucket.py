@@ -230,9 +230,11 @@ class Bucket:
         """As the function `read_pointer`; the working copy follows."""
         with self._explained("read", path):
             blob = self._bucket.get_blob(self._name(path), retry=self._retry)
+            # Before its content is read, which changes what the blob knows of itself.
+            generation = blob.generation if blob is not None else _NOBODY
             text = blob.download_as_text(retry=self._retry) if blob is not None else None
         with self._lock:
-            self._seen[self._name(path)] = blob.generation if blob is not None else _NOBODY
+            self._seen[self._name(path)] = generation
         if text is None:
             path.unlink(missing_ok=True)
         elif not path.is_file() or path.read_text() != text:
@@ -255,15 +257,17 @@ class Bucket:
                 blob.upload_from_string(
                     text, "application/json", if_generation_match=seen, retry=self._retry
                 )
+                generation = blob.generation
             except PreconditionFailed as error:
                 # Where an answer was lost, the second try meets what the first has written.
                 blob = self._bucket.get_blob(name, retry=self._retry)
+                generation = blob.generation if blob is not None else _NOBODY
                 if blob is None or blob.download_as_text(retry=self._retry) != text:
                     raise ConflictError(
                         f"{self.uri_of(path)} was changed by another run meanwhile; run this again"
                     ) from error
         with self._lock:
-            self._seen[name] = blob.generation
+            self._seen[name] = generation
 
     @cached_property
     def _bucket(self) -> Any:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from retail_assistant.databases.places import databases
 from retail_assistant.evaluation.champions import Champions
 from retail_assistant.evaluation.registry import ALIAS, MODEL_NAME, read_champion
 from retail_assistant.settings import get_settings
+from retail_assistant.storage.bucket import publish, withdraw
 from retail_assistant.workbench import instance_folder
 from retail_assistant_tests.databases.conftest import Databases
+from retail_assistant_tests.emulator import cloud_storage
 from retail_assistant_tests.evaluation.contests import Shop, answers_of
 from retail_assistant_tests.postgres_server import PASSWORD, PostgresServer
 from retail_assistant_tests.test_cli import Cli, assert_refused
@@ -37,6 +40,7 @@ class Place:
     """A retailer's Dagster, MLflow and champions, with something in each."""
 
     storage: Path
+    home: Path
     cli: Cli
     postgres: PostgresServer | None
     urls: Databases | None
@@ -56,13 +60,14 @@ class Place:
             client.set_terminated(run_id)
             shop.job(name, answers_of(name, wrong), run_id=run_id)
             shop.contest()
+        publish(self.storage / "artefacts")
 
     def materialize(self) -> None:
         with self.instance() as instance:
             assert dg.materialize([corpus, adapter], instance=instance).success
 
     def instance(self) -> dg.DagsterInstance:
-        return dg.DagsterInstance.from_config(str(self.storage / "dagster"))
+        return dg.DagsterInstance.from_config(str(self.home))
 
     def client(self) -> Any:
         from mlflow import MlflowClient
@@ -83,7 +88,9 @@ class Place:
                 "runs": [(run.run_id, run.status.value) for run in instance.get_runs()],
                 "lineage": (made.run_id, dict(made.asset_materialization.tags or {})),
                 "metadata": made.asset_materialization.metadata["train_loss"].value,
-                "tracked": [(run.info.run_id, run.data.params, run.data.metrics) for run in tracked],
+                "tracked": [
+                    (run.info.run_id, run.data.params, run.data.metrics) for run in tracked
+                ],
                 "registry": (version.version, version.run_id, version.tags),
                 "champion": read_champion(get_settings()),
                 "history": Champions(get_settings()).events(),
@@ -91,6 +98,8 @@ class Place:
 
     def lose(self) -> None:
         """Everything but what training left, which is kept elsewhere."""
+        withdraw(self.storage / "champions")
+        withdraw(self.storage / "champion.json")
         shutil.rmtree(self.storage / "champions")
         (self.storage / "champion.json").unlink()
         if self.urls is not None and self.postgres is not None:
@@ -112,20 +121,25 @@ def on_postgres(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     cli: Cli,
-) -> Place:
-    """In a cluster: both databases on PostgreSQL, logs of steps in a bucket."""
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_emulator)
+) -> Iterator[Place]:
+    """In a cluster: both databases on PostgreSQL, storage and logs of steps in a bucket."""
+    monkeypatch.setenv("RETAIL_STORAGE_URI", f"gs://shop/{tmp_path.name}")
+    monkeypatch.setenv("RETAIL_WORK_FOLDER", str(tmp_path / "work"))
     mlflow = cluster.mlflow
     monkeypatch.setenv(
-        "RETAIL_MLFLOW_URI", f"postgresql://{mlflow.username}@127.0.0.1:{mlflow.port}/{mlflow.database}"
+        "RETAIL_MLFLOW_URI",
+        f"postgresql://{mlflow.username}@127.0.0.1:{mlflow.port}/{mlflow.database}",
     )
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
-    # MLflow keeps connections of this process, which is one of its servers otherwise.
+    # Else MLflow keeps connections in this process, as its server would, to what is lost.
     monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
-    instance_folder(get_settings())
-    place = Place(tmp_path / "var", cli, postgres, cluster)
-    place.fill()
-    return place
+    with cloud_storage(gcs_emulator) as cloud:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", cloud.url)
+        instance_folder(get_settings())
+        home = tmp_path / "var" / "dagster"
+        place = Place(get_settings().storage, home, cli, postgres, cluster)
+        place.fill()
+        yield place
 
 
 def backup_of(place: Place, to: str) -> str:
@@ -222,8 +236,6 @@ def _make_newer(path: Path) -> None:
     path.write_text(text[:start] + "f00df00df00d" + text[text.index('"', start) :])
 
 
-
-
 @pytest.fixture(scope="module")
 def sqlite_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The storage folder of one machine, with both SQLite databases made."""
@@ -244,13 +256,16 @@ def on_sqlite(
     cli: Cli,
 ) -> Place:
     """On one machine."""
-    for name in [name for name in os.environ if name.startswith(("RETAIL_", "DAGSTER_", "MLFLOW_"))]:
+    for name in [
+        name for name in os.environ if name.startswith(("RETAIL_", "DAGSTER_", "MLFLOW_"))
+    ]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("RETAIL_STORAGE_URI", str(tmp_path / "var"))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "var" / "dagster"))
+    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
     shutil.copytree(sqlite_shop, tmp_path / "var")
     instance_folder(get_settings())
-    return Place(tmp_path / "var", cli, None, None)
+    return Place(tmp_path / "var", tmp_path / "var" / "dagster", cli, None, None)
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def test_a_newer_database_is_left_alone(
     ("variable", "value", "words"),
     [
         ("DAGSTER_PG_PASSWORD", WRONG, ("'retail' is not let in", "DAGSTER_PG_PASSWORD")),
-        ("DAGSTER_PG_USERNAME", "nobody", ("'nobody' is not let in", "DAGSTER_PG_USERNAME")),
+        ("DAGSTER_PG_USER", "nobody", ("'nobody' is not let in", "DAGSTER_PG_USER")),
         ("DAGSTER_PG_PORT", "{free}", ("no PostgreSQL answers", "DAGSTER_PG_HOST")),
         ("DAGSTER_PG_HOST", "no-such-host.invalid", ("no PostgreSQL answers", "DAGSTER_PG_HOST")),
         ("DAGSTER_PG_DB", "nowhere", ("no such database", "DAGSTER_PG_DB")),
@@ -147,3 +147,18 @@ def test_a_password_is_on_no_command_line_of_the_local_servers(
     monkeypatch.delenv("MLFLOW_BACKEND_STORE_URI")
     elsewhere = settings.model_copy(update={"mlflow_uri": "http://mlflow:5000"})
     assert set(server_commands(elsewhere, 3000, 5000)) == {"dagster", "daemon"}
+
+
+def test_a_pod_need_not_know_the_others_password(
+    cli: Cli, cluster: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DAGSTER_PG_PASSWORD")
+    assert_refused(cli("databases", "migrate"), "DAGSTER_PG_PASSWORD is not set")
+    only = cli("databases", "migrate", "--only", "mlflow")
+    assert (only.code, only.out.count("was up to date")) == (0, 1), only
+    monkeypatch.setenv("DAGSTER_PG_PASSWORD", PASSWORD)
+    monkeypatch.delenv("MLFLOW_BACKEND_STORE_URI")
+    monkeypatch.setenv("RETAIL_MLFLOW_URI", "http://mlflow:5000")
+    get_settings.cache_clear()
+    other = cli("databases", "check", "--only", "dagster")
+    assert (other.code, other.out.count("current")) == (0, 1), other

@@ -122,13 +122,13 @@ def _lose_while_it_trains(line: BucketLine) -> None:
         env=line.environment,
         cwd=line.work_folder,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=(line.work_folder / "lost.txt").open("wb"),
+        stderr=subprocess.STDOUT,
     )
     deadline = time.monotonic() + RUN_SECONDS
     adapters = line.storage / "artefacts" / "adapter"
     while not (found := list(adapters.glob("*/checkpoints/*/checkpoint-*/complete"))):
-        assert command.poll() is None, "the run ended before its training wrote a checkpoint"
+        assert command.poll() is None, (line.work_folder / "lost.txt").read_text()[-3000:]
         assert time.monotonic() < deadline
         time.sleep(0.05)
     # It is marked whole here first, and then copied.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from retail_assistant.corpus.encoding import Encoder
 from retail_assistant.corpus.rendering import Message
 from retail_assistant.serving.turns import ModelAwayError, Written
+from retail_assistant.telemetry.tracing import trace_headers
 
 if TYPE_CHECKING:
     from httpx2 import AsyncClient
@@ -179,7 +180,10 @@ class TokenWriter:
         request = self.request(name, prompt, max_tokens)
         with _as_away():
             chunks = await connection.openai.completions.create(
-                **request, stream=True, stream_options={"include_usage": True}
+                **request,
+                stream=True,
+                stream_options={"include_usage": True},
+                extra_headers=trace_headers(),
             )
             async with aclosing(_pieces(chunks, lambda choice: choice.text)) as pieces:
                 async for piece in pieces:
@@ -211,6 +215,7 @@ class ChatWriter:
                 stream=True,
                 stream_options={"include_usage": True},
                 extra_body=self.extra,
+                extra_headers=trace_headers(),
             )
             async with aclosing(_pieces(chunks, lambda choice: choice.delta.content)) as pieces:
                 async for piece in pieces:

@@ -1,0 +1,72 @@
+# Two buckets: what this project writes, and the retailer's catalog, which it only reads.
+#
+# Flat (no hierarchical namespace): that kind has no object versions, and the versions are what brings
+# back a pointer that was overwritten by mistake. Keys are Google's; logs of access are Cloud Audit
+# Logs (project.tf), which name the caller, and not the older usage logs, which do not.
+
+locals {
+  buckets = {
+    storage = "${var.project}-retail-assistant"
+    catalog = "${var.project}-retail-catalog"
+  }
+}
+
+resource "google_storage_bucket" "this" {
+  for_each = local.buckets
+
+  name                        = each.value
+  location                    = var.region
+  storage_class               = "STANDARD"
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+  force_destroy               = !var.protected
+
+  versioning {
+    enabled = true
+  }
+
+  # A deleted bucket or version can be brought back for a week.
+  soft_delete_policy {
+    retention_duration_seconds = 604800
+  }
+
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      days_since_noncurrent_time = var.versions_kept_days
+      with_state                 = "ARCHIVED"
+    }
+  }
+
+  lifecycle_rule {
+    action {
+      type = "AbortIncompleteMultipartUpload"
+    }
+    condition {
+      age = 7
+    }
+  }
+
+  depends_on = [google_project_service.needed]
+}
+
+# Parts of the storage bucket that a stage may write and another may not. A managed folder is a prefix
+# with rights of its own. What each holds: docs/how-it-works.md, "Where things are".
+locals {
+  managed_folders = {
+    artefacts = "${local.storage_prefix}/artefacts/"
+    objects   = "${local.storage_prefix}/objects/"
+    responses = "${local.storage_prefix}/responses/"
+    mlflow    = "mlflow/"
+  }
+}
+
+resource "google_storage_managed_folder" "this" {
+  for_each = local.managed_folders
+
+  bucket        = google_storage_bucket.this["storage"].name
+  name          = each.value
+  force_destroy = !var.protected
+}
