@@ -141,7 +141,9 @@ def image_of_runs(overlay: str) -> str:
     """DAGSTER_CURRENT_IMAGE of the code location."""
     spec = named(overlay, "Deployment", "code-location")["spec"]["template"]["spec"]
     (found,) = [
-        one["value"] for one in spec["containers"][0]["env"] if one["name"] == "DAGSTER_CURRENT_IMAGE"
+        one["value"]
+        for one in spec["containers"][0]["env"]
+        if one["name"] == "DAGSTER_CURRENT_IMAGE"
     ]
     return str(found)
 

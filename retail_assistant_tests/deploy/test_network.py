@@ -23,14 +23,25 @@ BOTH = [ip_network("192.0.0.0/24"), ip_network("192.88.99.0/24")]
 PUBLIC = Address("93.184.215.14")
 BALANCER = Address("35.191.0.9")
 METADATA = Address("169.254.169.254")
-PRIVATE = ("10.0.0.7", "10.40.0.3", "100.64.1.1", "172.16.0.2", "192.168.1.1", "127.0.0.1", "240.1.1.1")
+PRIVATE = (
+    "10.0.0.7",
+    "10.40.0.3",
+    "100.64.1.1",
+    "172.16.0.2",
+    "192.168.1.1",
+    "127.0.0.1",
+    "240.1.1.1",
+)
 DNS = Pod({"k8s-app": "kube-dns"}, "kube-system")
 COLLECTOR = Pod({}, "gmp-system")
 OPERATOR = Pod({"app.kubernetes.io/name": "kuberay-operator"}, "ray-system")
 STRANGER = Pod({"retail-assistant/reaches-ray": "true"}, "default")
 INSIDE = {"code-location": 4000, "dagster-webserver": 3000, "mlflow": 5000, "assistant": 8000}
 RUN = Pod(
-    {f"retail-assistant/reaches-{what}": "true" for what in ("google", "kubernetes", "mlflow", "ray")}
+    {
+        f"retail-assistant/reaches-{what}": "true"
+        for what in ("google", "kubernetes", "mlflow", "ray")
+    }
 )
 
 
@@ -156,8 +167,14 @@ def test_databases_and_kubernetes_are_reached_by_those_that_say_so(
 
 
 def test_nothing_is_open_to_the_world_without_a_policy_in_front(overlay: str) -> None:
-    policies = {one["metadata"]["name"]: one["spec"]["default"] for one in of_kind(overlay, "GCPBackendPolicy")}
-    targets = {one["metadata"]["name"]: one["spec"]["targetRef"]["name"] for one in of_kind(overlay, "GCPBackendPolicy")}
+    policies = {
+        one["metadata"]["name"]: one["spec"]["default"]
+        for one in of_kind(overlay, "GCPBackendPolicy")
+    }
+    targets = {
+        one["metadata"]["name"]: one["spec"]["targetRef"]["name"]
+        for one in of_kind(overlay, "GCPBackendPolicy")
+    }
     assert all(name == target for name, target in targets.items())
     routed = set()
     for route in of_kind(overlay, "HTTPRoute"):
@@ -171,7 +188,11 @@ def test_nothing_is_open_to_the_world_without_a_policy_in_front(overlay: str) ->
         assert policies[name]["iap"]["enabled"] is True
     assert policies["assistant"]["securityPolicy"]
     assert not of_kind(overlay, "Ingress")
-    hosts = [host for route in of_kind(overlay, "HTTPRoute") for host in route["spec"].get("hostnames", [])]
+    hosts = [
+        host
+        for route in of_kind(overlay, "HTTPRoute")
+        for host in route["spec"].get("hostnames", [])
+    ]
     assert len(hosts) == len(set(hosts)) == 3
 
 
@@ -186,7 +207,9 @@ def test_strangers_reach_no_path_of_the_assistant_but_shoppers(overlay: str) -> 
             for one in matches
         )
 
-    assert all(map(leads, ("/", "/chat", "/chat/static/page.js", "/v1/chat/completions", "/pictures/1")))
+    assert all(
+        map(leads, ("/", "/chat", "/chat/static/page.js", "/v1/chat/completions", "/pictures/1"))
+    )
     assert not any(map(leads, ("/metrics", "/ready", "/health", "/chats", "/docs")))
 
 

@@ -75,7 +75,9 @@ def test_a_dagster_run_is_restricted_and_may_start_ray_jobs(overlay: str) -> Non
     # The instance comes along with the run; its home is where it may write.
     assert {"/var/lib/retail-assistant", "/tmp", "/opt/dagster/home"} <= set(paths)
     assert set(container["resources"]["limits"]) == LIMITED
-    sources = [one.get("configMapRef", one.get("secretRef"))["name"] for one in container["envFrom"]]
+    sources = [
+        one.get("configMapRef", one.get("secretRef"))["name"] for one in container["envFrom"]
+    ]
     assert {"retail-assistant-settings", "retail-assistant-databases"} <= set(sources)
 
 
@@ -85,8 +87,8 @@ def test_every_container_has_limits_that_its_volumes_fit_in(overlay: str) -> Non
         kinds = {volume["name"]: volume for volume in template["spec"].get("volumes", [])}
         for container in containers_of(template):
             resources = container["resources"]
-            assert LIMITED <= resources["limits"].keys(), f"{pod} {container['name']}"
-            assert LIMITED <= resources["requests"].keys(), f"{pod} {container['name']}"
+            assert resources["limits"].keys() >= LIMITED, f"{pod} {container['name']}"
+            assert resources["requests"].keys() >= LIMITED, f"{pod} {container['name']}"
             for name, asked in resources["requests"].items():
                 assert quantity(asked) <= quantity(resources["limits"][name]), pod
             mounted = {mount["name"] for mount in container.get("volumeMounts", [])}
