@@ -132,6 +132,9 @@ def _closed(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     closed = {key: _closed(value) for key, value in schema.items()}
+    if isinstance(schema.get("pattern"), str):
+        # Go takes flags anywhere, Python at the beginning.
+        closed["pattern"] = schema["pattern"].replace("^(?i)", "(?i)^")
     is_open = "additionalProperties" in schema or schema.get("x-kubernetes-preserve-unknown-fields")
     if isinstance(schema.get("properties"), dict) and "type" in schema and not is_open:
         closed["additionalProperties"] = False

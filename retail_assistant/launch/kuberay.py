@@ -111,8 +111,7 @@ def _filled(
     submitter = template.get("spec", {}).get("submitterPodTemplate")
     if submitter:
         containers = [
-            {"name": one["name"], "image": cluster.image}
-            for one in submitter["spec"]["containers"]
+            {"name": one["name"], "image": cluster.image} for one in submitter["spec"]["containers"]
         ]
         manifest["spec"]["submitterPodTemplate"] = {"spec": {"containers": containers}}
     return filled(template, manifest)

@@ -100,8 +100,7 @@ class Network:
         """Whether a connection to a pod of the namespace is let in."""
         policies = list(self._of(pod, "Ingress"))
         return not policies or any(
-            _allows(policy.get("ingress", []), "from", other, port, protocol)
-            for policy in policies
+            _allows(policy.get("ingress", []), "from", other, port, protocol) for policy in policies
         )
 
     def connects(self, pod: Pod, other: Pod, port: int) -> bool:

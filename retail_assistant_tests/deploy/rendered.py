@@ -93,41 +93,77 @@ def ray_jobs(overlay: str) -> list[dict[str, Any]]:
     ]
 
 
+@cache
 def dagster_run(overlay: str) -> dict[str, Any]:
     """The Job of a Dagster run, by the instance's launcher and the code location's context."""
-    from dagster_k8s.container_context import K8sContainerContext
     from dagster_k8s.job import construct_dagster_k8s_job
-    from dagster_k8s.launcher import K8sRunLauncher
+    from kubernetes.client import ApiClient
 
-    instance = yaml.safe_load(named(overlay, "ConfigMap", "dagster-instance")["data"]["dagster.yaml"])
-    given = json.loads(
-        named(overlay, "ConfigMap", "dagster-run-pods")["data"]["DAGSTER_CONTAINER_CONTEXT"]
-    )
-    launcher = K8sRunLauncher(
-        **instance["run_launcher"]["config"], load_incluster_config=False, kubeconfig_file=None
-    )
-    location = named(overlay, "Deployment", "code-location")
-    image = location["spec"]["template"]["spec"]["containers"][0]["image"]
-    context = _own_context(launcher).merge(
-        K8sContainerContext.create_from_config(given)
-    )
+    launcher = run_launcher(overlay)
+    context = launcher.get_container_context_for_run(run_of(overlay))
     job = construct_dagster_k8s_job(
-        context.get_k8s_job_config(image, launcher),
+        context.get_k8s_job_config(image_of_runs(overlay), launcher),
         args=["dagster", "api", "execute_run"],
         job_name="dagster-run",
         pod_name="dagster-run",
         component="run_worker",
         user_defined_k8s_config=context.run_k8s_config,
     )
-    from kubernetes.client import ApiClient
-
     return dict(ApiClient().sanitize_for_serialization(job))
 
 
-def _own_context(launcher: Any) -> Any:
-    from dagster_k8s.container_context import K8sContainerContext
+def run_launcher(overlay: str) -> Any:
+    """Dagster's launcher as the instance file has it, for a cluster that nobody calls."""
+    from dagster_k8s.launcher import K8sRunLauncher
 
-    return K8sContainerContext.create_from_config({"k8s": {}})
+    instance = named(overlay, "ConfigMap", "dagster-instance")["data"]["dagster.yaml"]
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "config"
+        file.write_text(yaml.safe_dump(NOBODY_S_CLUSTER))
+        return K8sRunLauncher(
+            **yaml.safe_load(instance)["run_launcher"]["config"],
+            load_incluster_config=False,
+            kubeconfig_file=str(file),
+        )
+
+
+NOBODY_S_CLUSTER = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "current-context": "none",
+    "contexts": [{"name": "none", "context": {"cluster": "none", "user": "none"}}],
+    "clusters": [{"name": "none", "cluster": {"server": "https://127.0.0.1:1"}}],
+    "users": [{"name": "none", "user": {}}],
+}
+
+
+def image_of_runs(overlay: str) -> str:
+    """DAGSTER_CURRENT_IMAGE of the code location."""
+    spec = named(overlay, "Deployment", "code-location")["spec"]["template"]["spec"]
+    (found,) = [
+        one["value"]
+        for one in spec["containers"][0]["env"]
+        if one["name"] == "DAGSTER_CURRENT_IMAGE"
+    ]
+    return str(found)
+
+
+def run_of(overlay: str) -> Any:
+    """A run of the code location that has the overlay's context."""
+    import dagster as dg
+    from dagster._core.code_pointer import ModuleCodePointer
+    from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
+
+    context = named(overlay, "ConfigMap", "dagster-run-pods")["data"]["DAGSTER_CONTAINER_CONTEXT"]
+    repository = RepositoryPythonOrigin(
+        executable_path="python",
+        code_pointer=ModuleCodePointer("retail_assistant.definitions", "defs"),
+        container_image=image_of_runs(overlay),
+        container_context=json.loads(context),
+    )
+    return dg.DagsterRun(
+        job_name="__ASSET_JOB", job_code_origin=JobPythonOrigin("__ASSET_JOB", repository)
+    )
 
 
 def pods_of(overlay: str) -> Iterator[tuple[str, dict[str, Any]]]:

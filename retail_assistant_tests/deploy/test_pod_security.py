@@ -1,6 +1,5 @@
 """No pod may more than it must: Kubernetes' "restricted" standard, limits, no service links."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,14 +22,7 @@ from retail_assistant_tests.deploy.rendered import (
 
 UNITS = {"": 1, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 UNITS |= {"Ti": 2**40}
-NEEDS_THE_API = {"retail-runs", "retail-ray-head"}
 LIMITED = {"cpu", "memory", "ephemeral-storage"}
-
-
-def all_pods(overlay: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    yield from pods_of(overlay)
-    pytest.importorskip("dagster_k8s", reason="dagster-k8s is in the next lock")
-    yield "Dagster run", dagster_run(overlay)["spec"]["template"]
 
 
 def quantity(text: str) -> float:
@@ -70,7 +62,6 @@ def require_restricted(pod: str, template: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("overlay", ALL)
 def test_a_dagster_run_is_restricted_and_may_start_ray_jobs(overlay: str) -> None:
-    pytest.importorskip("dagster_k8s", reason="dagster-k8s is in the next lock")
     job = dagster_run(overlay)
     template = job["spec"]["template"]
     require_restricted("Dagster run", template)
@@ -81,9 +72,12 @@ def test_a_dagster_run_is_restricted_and_may_start_ray_jobs(overlay: str) -> Non
     assert len(volumes) == len(set(volumes))
     paths = [mount["mountPath"] for mount in container["volumeMounts"]]
     assert len(paths) == len(set(paths))
-    assert {"/var/lib/retail-assistant", "/tmp", "/opt/dagster/home/dagster.yaml"} <= set(paths)
+    # The instance comes along with the run; its home is where it may write.
+    assert {"/var/lib/retail-assistant", "/tmp", "/opt/dagster/home"} <= set(paths)
     assert set(container["resources"]["limits"]) == LIMITED
-    sources = [one.get("configMapRef", one.get("secretRef"))["name"] for one in container["envFrom"]]
+    sources = [
+        one.get("configMapRef", one.get("secretRef"))["name"] for one in container["envFrom"]
+    ]
     assert {"retail-assistant-settings", "retail-assistant-databases"} <= set(sources)
 
 
@@ -93,8 +87,8 @@ def test_every_container_has_limits_that_its_volumes_fit_in(overlay: str) -> Non
         kinds = {volume["name"]: volume for volume in template["spec"].get("volumes", [])}
         for container in containers_of(template):
             resources = container["resources"]
-            assert LIMITED <= resources["limits"].keys(), f"{pod} {container['name']}"
-            assert LIMITED <= resources["requests"].keys(), f"{pod} {container['name']}"
+            assert resources["limits"].keys() >= LIMITED, f"{pod} {container['name']}"
+            assert resources["requests"].keys() >= LIMITED, f"{pod} {container['name']}"
             for name, asked in resources["requests"].items():
                 assert quantity(asked) <= quantity(resources["limits"][name]), pod
             mounted = {mount["name"] for mount in container.get("volumeMounts", [])}

@@ -36,7 +36,9 @@ def secrets_of(overlay: str) -> dict[str, set[str]]:
 
 def selected(overlay: str, selector: Mapping[str, str]) -> list[dict[str, Any]]:
     return [
-        template for _, template in pods_of(overlay) if selector.items() <= labels_of(template).items()
+        template
+        for _, template in pods_of(overlay)
+        if selector.items() <= labels_of(template).items()
     ]
 
 
@@ -111,7 +113,9 @@ def test_volumes_are_mounted_and_mounts_have_volumes(overlay: str) -> None:
 def test_secret_classes_name_each_secret_of_theirs(overlay: str) -> None:
     for one in of_kind(overlay, "SecretProviderClass"):
         listed = yaml.safe_load(one["spec"]["parameters"]["secrets"])
-        assert all(entry["resourceName"].startswith("projects/my-project/secrets/") for entry in listed)
+        assert all(
+            entry["resourceName"].startswith("projects/my-project/secrets/") for entry in listed
+        )
         paths = {entry["path"] for entry in listed}
         made = {entry["objectName"] for o in one["spec"]["secretObjects"] for entry in o["data"]}
         assert made == paths
@@ -177,7 +181,10 @@ def test_every_ray_pod_shows_its_metrics_where_they_are_read(overlay: str) -> No
 
 @pytest.mark.parametrize("overlay", ALL)
 def test_queues_lead_to_flavors(overlay: str) -> None:
-    queues = {one["metadata"]["name"]: one["spec"]["clusterQueue"] for one in of_kind(overlay, "LocalQueue")}
+    queues = {
+        one["metadata"]["name"]: one["spec"]["clusterQueue"]
+        for one in of_kind(overlay, "LocalQueue")
+    }
     assert set(queues.values()) <= names(overlay, "ClusterQueue")
     for job in ray_jobs(overlay):
         assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] in queues
@@ -195,7 +202,9 @@ def test_queues_lead_to_flavors(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", ALL)
 def test_a_ray_job_asks_for_nothing_that_its_queue_does_not_cover(overlay: str) -> None:
-    queue = named(overlay, "ClusterQueue", named(overlay, "LocalQueue", "ray-jobs")["spec"]["clusterQueue"])
+    queue = named(
+        overlay, "ClusterQueue", named(overlay, "LocalQueue", "ray-jobs")["spec"]["clusterQueue"]
+    )
     covered = set(queue["spec"]["resourceGroups"][0]["coveredResources"])
     for pod, template in pods_of(overlay):
         if pod.startswith("RayJob"):

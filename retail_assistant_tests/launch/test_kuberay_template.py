@@ -36,8 +36,13 @@ spec:
 
 def job(template: str, needs: Resources) -> dict:
     spec = LaunchSpec(
-        name="adapter", module="m", config={}, inputs={}, code_version="1",
-        root=Path("/storage"), resources=needs,
+        name="adapter",
+        module="m",
+        config={},
+        inputs={},
+        code_version="1",
+        root=Path("/storage"),
+        resources=needs,
     )
     cluster = Kubernetes(
         image="registry.example.com/gpu:1",
@@ -59,7 +64,12 @@ def test_the_job_s_needs_win_and_the_cluster_s_choices_stay() -> None:
     assert [one["key"] for one in pod["tolerations"]] == ["spot", "nvidia.com/gpu"]
     (container,) = pod["containers"]
     limits = container["resources"]["limits"]
-    assert limits == {"memory": "42Gi", "ephemeral-storage": "9Gi", "cpu": "2", "nvidia.com/gpu": "2"}
+    assert limits == {
+        "memory": "42Gi",
+        "ephemeral-storage": "9Gi",
+        "cpu": "2",
+        "nvidia.com/gpu": "2",
+    }
     assert "env" not in container, "which secrets a job gets is the template's choice"
     (submitter,) = made["spec"]["submitterPodTemplate"]["spec"]["containers"]
     assert submitter["image"] == container["image"] == "registry.example.com/gpu:1"
@@ -104,7 +114,11 @@ TREES = st.recursive(
     lambda inner: st.one_of(
         st.dictionaries(NAMES, inner, max_size=3),
         st.lists(
-            st.builds(lambda name, rest: {**rest, "name": name}, NAMES, st.dictionaries(NAMES, inner, max_size=2)),
+            st.builds(
+                lambda name, rest: {**rest, "name": name},
+                NAMES,
+                st.dictionaries(NAMES, inner, max_size=2),
+            ),
             unique_by=lambda one: one["name"],
             max_size=3,
         ),
