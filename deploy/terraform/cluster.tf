@@ -88,14 +88,9 @@ resource "google_container_cluster" "this" {
     gcs_fuse_csi_driver_config {
       enabled = true
     }
+    # KubeRay is installed by Helm (deploy/README.md): two operators would fight over a RayJob.
     ray_operator_config {
-      enabled = true
-      ray_cluster_logging_config {
-        enabled = true
-      }
-      ray_cluster_monitoring_config {
-        enabled = true
-      }
+      enabled = false
     }
     dns_cache_config {
       enabled = true
