@@ -1,8 +1,6 @@
 """`retail-assistant databases`, `backup`, `restore`: what keeps the state of Dagster and MLflow."""
 
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -19,6 +17,7 @@ MEANINGS = {
     "newer": "made by a newer version, which this one does not know",
 }
 
+
 class Which(StrEnum):
     """One of the databases, as a pod names it that knows the other's password not."""
 
@@ -26,9 +25,7 @@ class Which(StrEnum):
     MLFLOW = "mlflow"
 
 
-Only = Annotated[
-    Which | None, typer.Option(help="Only this one: the other one is not known here.")
-]
+Only = Annotated[Which | None, typer.Option(help="Only this one: the other one is not known here.")]
 
 databases_app = typer.Typer(
     no_args_is_help=True,
@@ -39,7 +36,7 @@ console = Console(width=None if sys.stdout.isatty() else 140)
 
 @databases_app.command()
 def check(only: Only = None) -> None:
-    """Whether both databases answer, and whether their schema is this version's; exit code 1: no."""
+    """Whether both databases answer and have this version's schema; exit code 1: no."""
     found = [(database, database.state()) for database in _databases(only)]
     table = Table("database", "where", "schema")
     for database, state in found:
@@ -65,9 +62,11 @@ def migrate_databases(only: Only = None) -> None:
 @databases_app.command()
 def prune(
     days: Annotated[int, typer.Option(min=1, help="How long runs are kept at least.")] = 30,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove them; without it, only count.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Remove them; without it, only count.")
+    ] = False,
 ) -> None:
-    """Remove Dagster's old runs that made nothing: those that only looked, failed or were cancelled.
+    """Remove Dagster's old runs that made nothing: that only looked, failed or were cancelled.
 
     Runs that made something are kept whatever their age: they are the lineage of what they made.
     """

@@ -220,9 +220,7 @@ def _upload(folder: Path, names: list[str], address: str) -> None:
 
 
 @contextmanager
-def opened_backup(
-    address: str, postgres_bin: Path | None
-) -> Iterator[tuple[Path, BackupManifest]]:
+def opened_backup(address: str, postgres_bin: Path | None) -> Iterator[tuple[Path, BackupManifest]]:
     """A backup, copied to this machine and looked at: whole, readable, and of a known schema.
 
     Raises:
@@ -234,7 +232,9 @@ def opened_backup(
         try:
             manifest = BackupManifest.model_validate_json((folder / MANIFEST).read_bytes())
         except ValidationError as error:
-            raise DatabaseError(f"{address}/{MANIFEST} is damaged, or of a newer version") from error
+            raise DatabaseError(
+                f"{address}/{MANIFEST} is damaged, or of a newer version"
+            ) from error
         for part in manifest.parts:
             _download(address.rstrip("/"), part.file, folder)
             _verify(folder / part.file, part, address, postgres_bin)
@@ -281,8 +281,10 @@ def restore_backup(
         say(f"{address}: whole; made {manifest.at:%Y-%m-%d %H:%M} UTC by {made}")
         there = {part.name: _fitting(place, part) for part in manifest.parts}
         for part in manifest.parts:
-            say(f"{part.name}: {_entries(part.name, part.entries)} of {part.place}, in the place of"
-                f" {_entries(part.name, there[part.name])} here")
+            say(
+                f"{part.name}: {_entries(part.name, part.entries)} of {part.place}, in the place of"
+                f" {_entries(part.name, there[part.name])} here"
+            )
         lost = [name for name, entries in there.items() if entries]
         if lost and not overwrite and not dry_run:
             raise DatabaseError(

@@ -65,14 +65,18 @@ def _values(file: Path, entries: Iterable[Any]) -> list[str]:
             f" {'is' if len(missing) == 1 else 'are'} not set"
         )
     names = map(_variable, entries)
-    return [os.environ[name] if name else str(entry) for name, entry in zip(names, entries, strict=True)]
+    return [
+        os.environ[name] if name else str(entry) for name, entry in zip(names, entries, strict=True)
+    ]
 
 
 def _url(parts: Mapping[str, str], given: Mapping[str, Any]) -> "URL":
     from sqlalchemy import URL
 
     if not parts["port"].isdecimal():
-        raise DatabaseError(f"{parts['port']!r} is no port of Dagster's database; allowed: a number")
+        raise DatabaseError(
+            f"{parts['port']!r} is no port of Dagster's database; allowed: a number"
+        )
     url = URL.create(
         given["postgres_db"].get("scheme", "postgresql"),
         username=parts["username"],
@@ -80,9 +84,7 @@ def _url(parts: Mapping[str, str], given: Mapping[str, Any]) -> "URL":
         host=parts["hostname"],
         port=int(parts["port"]),
         database=parts["db_name"],
-        query={
-            name: str(value) for name, value in given["postgres_db"].get("params", {}).items()
-        },
+        query={name: str(value) for name, value in given["postgres_db"].get("params", {}).items()},
     )
     return _with_driver(url, "Dagster", "storage.postgres.postgres_db.scheme")
 

@@ -1,4 +1,4 @@
-"""All is lost, and is there again: runs, lineage, experiments, registry, champion and its history."""
+"""All is lost and there again: runs, lineage, experiments, registry, champion and its history."""
 
 import os
 import shutil
@@ -88,7 +88,9 @@ class Place:
                 "runs": [(run.run_id, run.status.value) for run in instance.get_runs()],
                 "lineage": (made.run_id, dict(made.asset_materialization.tags or {})),
                 "metadata": made.asset_materialization.metadata["train_loss"].value,
-                "tracked": [(run.info.run_id, run.data.params, run.data.metrics) for run in tracked],
+                "tracked": [
+                    (run.info.run_id, run.data.params, run.data.metrics) for run in tracked
+                ],
                 "registry": (version.version, version.run_id, version.tags),
                 "champion": read_champion(get_settings()),
                 "history": Champions(get_settings()).events(),
@@ -125,7 +127,8 @@ def on_postgres(
     monkeypatch.setenv("RETAIL_WORK_FOLDER", str(tmp_path / "work"))
     mlflow = cluster.mlflow
     monkeypatch.setenv(
-        "RETAIL_MLFLOW_URI", f"postgresql://{mlflow.username}@127.0.0.1:{mlflow.port}/{mlflow.database}"
+        "RETAIL_MLFLOW_URI",
+        f"postgresql://{mlflow.username}@127.0.0.1:{mlflow.port}/{mlflow.database}",
     )
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     # Else MLflow keeps connections in this process, as its server would, to what is lost.
@@ -233,8 +236,6 @@ def _make_newer(path: Path) -> None:
     path.write_text(text[:start] + "f00df00df00d" + text[text.index('"', start) :])
 
 
-
-
 @pytest.fixture(scope="module")
 def sqlite_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The storage folder of one machine, with both SQLite databases made."""
@@ -255,7 +256,9 @@ def on_sqlite(
     cli: Cli,
 ) -> Place:
     """On one machine."""
-    for name in [name for name in os.environ if name.startswith(("RETAIL_", "DAGSTER_", "MLFLOW_"))]:
+    for name in [
+        name for name in os.environ if name.startswith(("RETAIL_", "DAGSTER_", "MLFLOW_"))
+    ]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("RETAIL_STORAGE_URI", str(tmp_path / "var"))
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "var" / "dagster"))
