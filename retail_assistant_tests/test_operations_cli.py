@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from retail_assistant.settings import get_settings
 from retail_assistant_tests.operations.works import aged, finished_work, pointed
 from retail_assistant_tests.test_cli import Cli, assert_refused, cli
 
@@ -36,6 +37,7 @@ def test_costs_are_told_and_what_is_not_known(cli: Cli, monkeypatch: pytest.Monk
     assert unpriced.code == 0
     assert "2 runs: 1:00:00, 1.000 device hours, ? kWh, ? USD" in unpriced.out
     monkeypatch.setenv("RETAIL_PRICE_PER_DEVICE_HOUR", "2.5")
+    get_settings.cache_clear()
     told = json.loads(cli("costs", "--by", "job", "--month", "2026-11", "--json").out)
     assert [(one["name"], one["cost"]) for one in told["totals"]] == [("mine", 2.5)]
     assert "my-study" in cli("costs", "--by", "study").out
