@@ -124,8 +124,8 @@ def stage(timeline: Timeline, folder: Path, own: Mapping[str, str]) -> Iterator[
         }
         with timeline.step(f"Ray: a head and {RAY_WORKERS} workers") as seen:
             # A cluster's nodes have the way into the bucket from their own environment.
-            own = {**kept, "STORAGE_EMULATOR_HOST": cloud.url}
-            environment |= ray(stack, timeline, folder, own)
+            reached = {**kept, "STORAGE_EMULATOR_HOST": cloud.url}
+            environment |= ray(stack, timeline, folder, reached)
             seen(environment[RAY_ADDRESS])
         ui = f"http://{LOOPBACK}:{free_port()}"
         parts = Stage(folder, environment, cloud, ui, mlflow, stack)
