@@ -4,7 +4,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -50,15 +50,15 @@ class Stage:
         """A process of ours that ends with the rehearsal; its log is `<name>.txt`."""
         return started(self.stack, self.folder, name, words, {**self.environment, **more})
 
-    def run(self, name: str, *words: str) -> None:
-        """A command of ours, to its successful end.
+    def run(self, name: str, *words: str, codes: Collection[int | None] = (0,)) -> None:
+        """A command of ours, to its end.
 
         Raises:
-            RehearsalError: it failed.
+            RehearsalError: it ended with another code than these.
         """
         tree = self.start(name, *words)
         code = tree.wait()
-        if code != 0:
+        if code not in codes:
             raise RehearsalError(f"{' '.join(words)} ended with {code}\n{self.log(name)}")
 
     def log(self, name: str) -> str:
