@@ -111,6 +111,6 @@ def _words(whole: Total, settings: Settings) -> str:
         whole.seconds, whole.device_hours, whole.energy_kwh, whole.cost
     )
     return (
-        f"{whole.pieces} runs: {time} (h:m:s), {hours} device hours, {energy} kWh,"
+        f"{whole.pieces} runs: {time}, {hours} device hours, {energy} kWh,"
         f" {cost} {settings.currency}"
     )

@@ -36,7 +36,7 @@ console = Console(width=None if sys.stdout.isatty() else 140)
 
 @databases_app.command()
 def check(only: Only = None) -> None:
-    """Whether both databases answer, and whether their schema is this version's; exit code 1: no."""
+    """Whether both databases answer and have this version's schema; exit code 1: no."""
     found = [(database, database.state()) for database in _databases(only)]
     table = Table("database", "where", "schema")
     for database, state in found:
@@ -66,7 +66,7 @@ def prune(
         bool, typer.Option("--yes", help="Remove them; without it, only count.")
     ] = False,
 ) -> None:
-    """Remove Dagster's old runs that made nothing: those that only looked, failed or were cancelled.
+    """Remove Dagster's old runs that made nothing: that only looked, failed or were cancelled.
 
     Runs that made something are kept whatever their age: they are the lineage of what they made.
     """

@@ -157,7 +157,7 @@ class Settings(BaseSettings):
     )
     postgres_bin: Path | None = Field(
         default=None,
-        description="The folder of pg_dump, pg_restore and psql, for backups of PostgreSQL; default:"
+        description="The folder of pg_dump, pg_restore and psql, for backups; default:"
         " those of PostgreSQL 17 that are installed with this package.",
     )
     mlflow_ui: str = Field(

@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from retail_assistant.settings import get_settings
 from retail_assistant_tests.operations.works import aged, finished_work, pointed
 from retail_assistant_tests.test_cli import Cli, assert_refused, cli
 
@@ -34,8 +35,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_settings: None) 
 def test_costs_are_told_and_what_is_not_known(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     unpriced = cli("costs")
     assert unpriced.code == 0
-    assert "2 runs: 1:00:00 (h:m:s), 1.000 device hours, ? kWh, ? USD" in unpriced.out
+    assert "2 runs: 1:00:00, 1.000 device hours, ? kWh, ? USD" in unpriced.out
     monkeypatch.setenv("RETAIL_PRICE_PER_DEVICE_HOUR", "2.5")
+    get_settings.cache_clear()
     told = json.loads(cli("costs", "--by", "job", "--month", "2026-11", "--json").out)
     assert [(one["name"], one["cost"]) for one in told["totals"]] == [("mine", 2.5)]
     assert "my-study" in cli("costs", "--by", "study").out
@@ -76,5 +78,7 @@ def test_metrics_tell_the_queue_and_leave_out_what_is_not_known(cli: Cli) -> Non
         nothing()
 
     with dg.DagsterInstance.get() as instance:
-        instance.create_run_for_job(one, status=dg.DagsterRunStatus.QUEUED)
-    assert 'retail_dagster_runs{status="queued"} 1.0' in cli("metrics", "--once").out
+        instance.create_run_for_job(one, status=dg.DagsterRunStatus.STARTED)
+    told = cli("metrics", "--once").out
+    assert 'retail_dagster_runs{status="started"} 1.0' in told
+    assert "retail_dagster_oldest_queued_seconds 0.0" in told

@@ -12,6 +12,7 @@ locals {
 }
 
 resource "google_storage_bucket" "this" {
+  #checkov:skip=CKV_GCP_62:Cloud Audit Logs (project.tf) tell who wrote what, and name the caller
   for_each = local.buckets
 
   name                        = each.value
@@ -37,6 +38,17 @@ resource "google_storage_bucket" "this" {
     condition {
       days_since_noncurrent_time = var.versions_kept_days
       with_state                 = "ARCHIVED"
+    }
+  }
+
+  # Nightly backups of the databases.
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      age            = 90
+      matches_prefix = ["backups/"]
     }
   }
 

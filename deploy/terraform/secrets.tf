@@ -57,7 +57,7 @@ resource "google_secret_manager_secret_version" "dagster_database_password" {
 
 resource "google_secret_manager_secret_version" "mlflow_database_uri" {
   secret                 = google_secret_manager_secret.this["mlflow-database-uri"].id
-  secret_data_wo         = "postgresql://mlflow:${ephemeral.random_password.database["mlflow"].result}@${google_sql_database_instance.this.private_ip_address}:5432/mlflow?sslmode=require"
+  secret_data_wo         = "postgresql+psycopg2://mlflow:${ephemeral.random_password.database["mlflow"].result}@${google_sql_database_instance.this.private_ip_address}:5432/mlflow?sslmode=require"
   secret_data_wo_version = var.password_version
 }
 

@@ -11,8 +11,8 @@ from retail_assistant.databases.database import APPLICATION, Database, DatabaseE
 _LOCK_SECONDS = 60
 _LAST_LINES = 3
 # One transaction with what follows it: the database has all of the one state or all of the other.
-_EMPTY = f"""
-SET lock_timeout = '{_LOCK_SECONDS}s';
+_EMPTY = """
+SET lock_timeout = '60s';
 DO $$
 DECLARE found record;
 BEGIN

@@ -32,8 +32,12 @@ def migrate(database: Database, say: Callable[[str], None] = lambda _: None) -> 
 def _migrate_dagster(database: Database, say: Callable[[str], None]) -> None:
     # Also where the schema is current: Dagster moves data besides, and knows what it has moved.
     from dagster import DagsterInstance
+    from dagster._core.instance.ref import InstanceRef
 
-    with DagsterInstance.from_config(str(database.folder)) as instance:
+    # Its tables need no Kubernetes, which the monitoring of runs would ask for.
+    without = {"run_monitoring": {"enabled": False}}
+    reference = InstanceRef.from_dir(str(database.folder), overrides=without)
+    with DagsterInstance.from_ref(reference) as instance:
         instance.upgrade(say)
 
 

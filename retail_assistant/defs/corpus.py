@@ -137,10 +137,9 @@ def generated(
         knowledge=settings.knowledge,
         again=context.run_id if asked_again else None,
     )
-    manifest = launcher.launch(context, spec).manifest()
-    frame, unwritten = (
-        pl.read_parquet(manifest.path(spec.folder, name)) for name in ("dialogues", "unwritten")
-    )
+    ref = launcher.launch(context, spec)
+    manifest = ref.manifest()
+    frame, unwritten = (pl.read_parquet(ref.path(name)) for name in ("dialogues", "unwritten"))
     reuse = dialogue_reuse(_last("dialogues"), frame)
     context.log.info(
         f"{frame.height} dialogues, {reuse.new} of them new, by {config.generator.kind};"

@@ -203,7 +203,8 @@ def _answer(work: Workload, evaluations: Sequence[Evaluation], processes: int) -
 def _traced_engine(base: Path, adapters: Mapping[str, Path], **how: Any) -> Iterator[Engine]:
     """As `open_engine`; its start is a span."""
     with ExitStack() as stack:
-        with span("start engine", **{"retail.adapters": len(adapters)}):
+        with span("start engine") as starting:
+            starting.note(adapters=len(adapters))
             engine = stack.enter_context(open_engine(base, adapters, **how))
         yield engine
 
@@ -256,7 +257,8 @@ def _ask(
     max_tokens = evaluations[0].config.max_tokens
     asked = sum(shard.questions.height for shard in pending)
     # vLLM's own spans, in this process, know no trace that they are in.
-    with span("ask", **{"retail.questions": asked, "retail.engine": engine.name}):
+    with span("ask") as asking:
+        asking.note(questions=asked, engine=engine.name)
         answer_shards(engine, pending, max_tokens, work.progress)
     for one in evaluations:
         names = {variant.name for variant in one.config.variants}

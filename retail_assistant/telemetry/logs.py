@@ -148,8 +148,8 @@ def _of_dagster(meta: dict[str, Any]) -> dict[str, str]:
 
 def _error_of_dagster(meta: dict[str, Any]) -> str | None:
     event = meta.get("dagster_event")
-    error = getattr(getattr(event, "event_specific_data", None), "error", None)
-    return error.to_string() if hasattr(error, "to_string") else None
+    error: Any = getattr(getattr(event, "event_specific_data", None), "error", None)
+    return str(error.to_string()) if hasattr(error, "to_string") else None
 
 
 def _trace(run_id: Any) -> dict[str, Any]:

@@ -5,11 +5,13 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from sqlalchemy import URL
 
+from retail_assistant.settings import PACKAGE_FOLDER
 from retail_assistant_tests.postgres_server import (
     PASSWORD,
     PostgresServer,
@@ -20,6 +22,7 @@ from retail_assistant_tests.test_cli import cli
 
 __all__ = ["cli", "postgres"]
 
+CLUSTER_FILE = PACKAGE_FOLDER / "data" / "dagster.cluster.yaml"
 MIGRATE = [Path(sys.executable).parent / "retail-assistant", "databases", "migrate"]
 SECONDS = 300
 
@@ -99,4 +102,15 @@ def cluster(
     )
     for name, value in cluster_environment(tmp_path / "var", given).items():
         monkeypatch.setenv(name, value)
+    write_instance_file(tmp_path / "var" / "dagster")
     return given
+
+
+def write_instance_file(home: Path, **changes: Any) -> None:
+    """The cluster's own instance file, but that runs are processes of this machine."""
+    config = yaml.safe_load(CLUSTER_FILE.read_text())
+    del config["run_launcher"]
+    # The launcher of one machine cannot take up a run that is gone.
+    del config["run_monitoring"]["max_resume_run_attempts"]
+    home.mkdir(parents=True)
+    (home / "dagster.yaml").write_text(yaml.safe_dump(config | changes))

@@ -1,4 +1,4 @@
-"""All is lost, and is there again: runs, lineage, experiments, registry, champion and its history."""
+"""All is lost and there again: runs, lineage, experiments, registry, champion and its history."""
 
 import os
 import shutil

@@ -7,14 +7,18 @@ import dagster as dg
 import pytest
 from dagster._core.instance.config import dagster_instance_config
 
-from retail_assistant.settings import PACKAGE_FOLDER, get_settings
-from retail_assistant.workbench import prepare_instance, server_commands, server_environment
-from retail_assistant_tests.databases.conftest import Databases, Migrated
+from retail_assistant.settings import get_settings
+from retail_assistant.workbench import (
+    instance_folder,
+    prepare_instance,
+    server_commands,
+    server_environment,
+)
+from retail_assistant_tests.databases.conftest import CLUSTER_FILE, Databases, Migrated
 from retail_assistant_tests.mlflow_server import free_port
 from retail_assistant_tests.postgres_server import PASSWORD, PostgresServer
 from retail_assistant_tests.test_cli import Cli, assert_refused
 
-CLUSTER_FILE = PACKAGE_FOLDER / "data" / "dagster.cluster.yaml"
 WRONG = "not-the-password"
 
 
@@ -104,7 +108,6 @@ def test_what_cannot_be_used_is_said_in_one_line_without_a_secret(
 
 def test_the_instance_of_a_cluster(cluster: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
     home = prepare_instance(get_settings())
-    assert (home / "dagster.yaml").read_text() == CLUSTER_FILE.read_text()
     with dg.DagsterInstance.from_config(str(home)) as instance:
         assert type(instance.run_storage).__name__ == "PostgresRunStorage"
         assert type(instance.run_coordinator).__name__ == "JobQueue"
@@ -120,15 +123,18 @@ def test_the_instance_of_a_cluster(cluster: Databases, monkeypatch: pytest.Monke
 
 
 def test_the_cluster_file_is_what_its_classes_take(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_settings: None
 ) -> None:
     from dagster._config import process_config
     from dagster_gcp.gcs.compute_log_manager import GCSComputeLogManager
     from dagster_k8s import K8sRunLauncher
 
     monkeypatch.setenv("RETAIL_LOG_BUCKET", "shop")
-    (tmp_path / "dagster.yaml").write_text(CLUSTER_FILE.read_text())
-    config, _ = dagster_instance_config(str(tmp_path))
+    monkeypatch.setenv("RETAIL_ENVIRONMENT", "cluster")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    home = instance_folder(get_settings())
+    assert (home / "dagster.yaml").read_text() == CLUSTER_FILE.read_text()
+    config, _ = dagster_instance_config(str(home))
     for part, taker in (("run_launcher", K8sRunLauncher), ("compute_logs", GCSComputeLogManager)):
         read = process_config(taker.config_type(), config[part]["config"])
         assert read.success, read.errors

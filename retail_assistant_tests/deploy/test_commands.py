@@ -4,6 +4,7 @@ Only folders and ports are this machine's. What a Dockerfile's comment lists for
 same image is run, too.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.slow
 
 CODE, GPU, SERVE = "retail-assistant-code", "retail-assistant-gpu", "retail-assistant-serve"
 SECONDS_TO_START = 180
+SECONDS_TO_END = 20
 LOCATIONS = "{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus } } } }"
 _OTHER_ROLE = re.compile(r"^#   (\S.*)$", re.MULTILINE)
 
@@ -86,12 +88,13 @@ def running(command: list[str], env: dict[str, str], folder: Path) -> Iterator[C
     try:
         yield said
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
+        # As a pod ends: the first process is asked, then all are killed.
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(SECONDS_TO_END)
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait()
 
 
 def wait_for(what: Callable[[], bool], said: Callable[[], str]) -> None:

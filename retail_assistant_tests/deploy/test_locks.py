@@ -49,6 +49,24 @@ def test_the_code_location_s_lock_is_light() -> None:
     assert not [name for name in names if name.startswith(("nvidia-cu", "vllm"))]
 
 
+def test_what_a_lock_does_not_name_is_as_if_not_installed(tmp_path: Path) -> None:
+    script = """
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+import dagster
+assert find_spec("torch") is None and version("dagster") == dagster.__version__
+try:
+    version("torch")
+except PackageNotFoundError:
+    print("neither found")
+"""
+    environment = {**os.environ, **environment_of("code", tmp_path)}
+    told = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True
+    )
+    assert told.stdout == "neither found\n", told.stderr
+
+
 def test_no_image_has_tools_of_development() -> None:
     tools = wanted("dev") - {"setuptools", "cryptography"}
     assert {"ruff", "pytest", "playwright"} <= tools

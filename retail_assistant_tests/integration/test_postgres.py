@@ -16,15 +16,16 @@ import pytest
 import yaml
 
 from retail_assistant.catalog.synthesize import write_catalog
-from retail_assistant.settings import PACKAGE_FOLDER
 from retail_assistant.storage import TableStore
 from retail_assistant.training.tracking.tracker import Tracker
 from retail_assistant_tests.conftest import REPOSITORY
 from retail_assistant_tests.databases.conftest import (
+    CLUSTER_FILE,
     MIGRATE,
     Databases,
     cluster_environment,
     environment_with,
+    write_instance_file,
 )
 from retail_assistant_tests.integration.line import BIN
 from retail_assistant_tests.launch.waiting import wait_until
@@ -74,14 +75,9 @@ def cluster(
         "STORAGE_EMULATOR_HOST": gcs_emulator,
         "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),
     }
-    config = yaml.safe_load((PACKAGE_FOLDER / "data" / "dagster.cluster.yaml").read_text())
-    del config["run_launcher"]
-    # The launcher of one machine cannot take up a run that is gone.
-    del config["run_monitoring"]["max_resume_run_attempts"]
-    config["run_coordinator"]["config"]["dequeue_interval_seconds"] = 1
-    home = Path(changes["DAGSTER_HOME"])
-    home.mkdir(parents=True)
-    (home / "dagster.yaml").write_text(yaml.safe_dump(config))
+    quick = yaml.safe_load(CLUSTER_FILE.read_text())["run_coordinator"]
+    quick["config"] = {"dequeue_interval_seconds": 1}
+    write_instance_file(Path(changes["DAGSTER_HOME"]), run_coordinator=quick)
     made = Cluster(databases, environment_with(changes), folder / "var")
     migrated = subprocess.run(
         MIGRATE, env=made.environment, capture_output=True, text=True, check=False

@@ -87,6 +87,17 @@ def test_answers_that_no_pointer_names_stay_with_what_they_are_of(tmp_path: Path
     assert of_now.folder.is_dir()
 
 
+def test_what_one_engine_answered_beside_it_is_no_reference(tmp_path: Path) -> None:
+    now, gone = (finished_work(tmp_path, "adapter", {"a": str(number)}) for number in range(2))
+    pointed(tmp_path, "adapter", now, "mine")
+    answers = finished_work(tmp_path, "predictions", {"adapter": now.fingerprint})
+    path = answers.folder / "spec.json"
+    beside = {"beside": [{"inputs": {"adapter": gone.fingerprint}}]}
+    write_atomically(path, json.dumps(json.loads(path.read_text()) | {"execution": beside}))
+    aged(tmp_path, OLD)
+    assert listed(tmp_path) == {place(tmp_path, gone)}
+
+
 def champion_event(root: Path, number: int, adapter: str, kind: str = "promotion") -> None:
     event = {
         "number": number,

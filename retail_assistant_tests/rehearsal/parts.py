@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -122,7 +123,9 @@ def stage(timeline: Timeline, folder: Path, own: Mapping[str, str]) -> Iterator[
             **own,
         }
         with timeline.step(f"Ray: a head and {RAY_WORKERS} workers") as seen:
-            environment |= ray(stack, timeline, folder, kept)
+            # A cluster's nodes have the way into the bucket from their own environment.
+            own = {**kept, "STORAGE_EMULATOR_HOST": cloud.url}
+            environment |= ray(stack, timeline, folder, own)
             seen(environment[RAY_ADDRESS])
         ui = f"http://{LOOPBACK}:{free_port()}"
         parts = Stage(folder, environment, cloud, ui, mlflow, stack)
@@ -162,22 +165,26 @@ def ray(
     server = f"http://{LOOPBACK}:{port}"
     started(stack, folder, "ray-head", (*head, "--num-cpus=1"), environment)
     timeline.until("the Ray head answers", lambda: nodes(server, token) == 1, SECONDS_TO_START)
+    more = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
+    more += [f"--address={LOOPBACK}:{gcs}", f"--node-ip-address={LOOPBACK}"]
     for number in range(1, RAY_WORKERS + 1):
-        words = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
-        words += [f"--address={LOOPBACK}:{gcs}", f"--node-ip-address={LOOPBACK}"]
-        words += [f"--dashboard-agent-listen-port={free_port()}", "--disable-usage-stats"]
-        name = f"ray-worker-{number}"
-        worker = started(stack, folder, name, tuple(words), environment)
-
-        def joined(worker: ProcessTree = worker, wanted: int = number + 1) -> bool:
-            if worker.wait(0) is not None:
-                raise RehearsalError(f"{name} has ended: {(folder / f'{name}.txt').read_text()}")
-            return nodes(server, token) == wanted
-
+        port_of = f"--dashboard-agent-listen-port={free_port()}"
+        words, name = (*more, port_of, "--disable-usage-stats"), f"ray-worker-{number}"
+        worker = started(stack, folder, name, words, environment)
         # One by one: two at once keep each other from starting in time on a small machine.
-        timeline.until(f"{name} joins", joined, SECONDS_TO_START)
+        timeline.until(
+            f"{name} joins",
+            partial(_has_joined, worker, folder / f"{name}.txt", server, token, number + 1),
+            SECONDS_TO_START,
+        )
     headers = json.dumps({"Authorization": f"Bearer {token}"})
     return {RAY_ADDRESS: server, "RAY_JOB_HEADERS": headers}
+
+
+def _has_joined(worker: ProcessTree, log: Path, server: str, token: str, wanted: int) -> bool:
+    if worker.wait(0) is not None:
+        raise RehearsalError(f"a Ray worker has ended: {log.read_text()[-3000:]}")
+    return nodes(server, token) == wanted
 
 
 def serve_mlflow(timeline: Timeline, parts: Stage, database: URL) -> None:

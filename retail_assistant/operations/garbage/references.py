@@ -215,6 +215,10 @@ def documents_of(one: Stored) -> Iterator[Path]:
 
 def words_of(path: Path) -> set[str]:
     """The words of a document: letters, digits, hyphens, underscores; none where it is gone."""
+    if path.name == SPEC_NAME and (spec := _json(path)):
+        # What one engine has answered beside it is no part of what it is.
+        spec.pop("execution", None)
+        return set(_WORD.findall(json.dumps(spec)))
     try:
         if path.stat().st_size > _DOCUMENT_BYTES:
             return _words(path.open(encoding="utf-8", errors="replace"))
