@@ -10,13 +10,15 @@ CODE := retail_assistant retail_assistant_tests benchmarks deploy
 PORT ?= 3000
 MLFLOW_PORT ?= 5000
 SERVE_PORT ?= 8000
+SIZE ?= quickstart
 # Each may hold a model, a Ray and a Dagster: more need more memory, not only more cores.
 TEST_WORKERS ?= 2
+CHECKOV := 3.3.30
 
 export DAGSTER_DISABLE_TELEMETRY := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup run ui chat serve report test check tests format lock images clean
+.PHONY: help setup run ui chat serve report rehearse test check tests format lock images manifests policy clean
 
 help:  ## This list.
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -39,6 +41,9 @@ serve: setup  ## The champion for shoppers: a chat page and an API on 127.0.0.1 
 report: setup  ## The latest comparison, in the terminal.
 	@$(BIN)/retail-assistant report
 
+rehearse: setup  ## All that a cluster runs, on this machine, for a day of a shop (SIZE=quickstart or tiny).
+	@$(BIN)/python -m retail_assistant_tests.rehearsal --size $(SIZE)
+
 test: setup check tests  ## Lint, types and tests, the slow ones too.
 
 check: setup  ## Lint, format and types.
@@ -59,6 +64,12 @@ lock: setup  ## Resolve requirements/*.in again into the lock files.
 
 images:  ## Build and push the container images, tagged with the commit (REGISTRY=).
 	@sh deploy/images/build.sh $(REGISTRY)
+
+manifests: setup  ## Render deploy/kubernetes into build/manifests and check every object (CRDS= for a cluster's own definitions).
+	@$(BIN)/python deploy/kubernetes/manifests.py --output build/manifests $(if $(CRDS),--crds $(CRDS))
+
+policy: manifests  ## Checkov over what was rendered; it has an environment of its own.
+	@$(BIN)/uvx --from checkov==$(CHECKOV) checkov --config-file deploy/kubernetes/checkov.yaml --directory build/manifests
 
 clean:  ## Remove what run, ui and test made (the environment too).
 	rm -rf $(VENV) var build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

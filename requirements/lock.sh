@@ -11,7 +11,7 @@ cuda=$(for name in nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda
     nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx cuda-bindings cuda-pathfinder \
     cuda-toolkit triton torch; do echo "--no-emit-package $name"; done)
 common="--quiet --python-version 3.11 --no-annotate --no-header --generate-hashes --override requirements/overrides.txt"
-linux="--python-platform x86_64-manylinux_2_28"
+linux="--python-platform x86_64-manylinux_2_34"
 # shellcheck disable=SC2086
 "$uv" pip compile requirements/cpu.in $common --override requirements/cpu-overrides.txt $cuda -o requirements/cpu.lock
 # shellcheck disable=SC2086

@@ -1,6 +1,7 @@
 """`retail-assistant`: the same functions as the asset graph, from a terminal."""
 
 import json
+import logging
 import sys
 import webbrowser
 from pathlib import Path
@@ -14,14 +15,20 @@ from retail_assistant import __version__
 from retail_assistant.batch_cli import batch
 from retail_assistant.champion_cli import champion_app
 from retail_assistant.corpus_cli import corpus_app
+from retail_assistant.costs_cli import costs
+from retail_assistant.databases.database import DatabaseError
+from retail_assistant.databases_cli import backup, databases_app, restore
 from retail_assistant.feedback_cli import feedback_app
+from retail_assistant.gc_cli import gc_app
 from retail_assistant.jobs_cli import jobs_app
 from retail_assistant.journeys_cli import journeys_app
 from retail_assistant.keys_cli import keys_app
 from retail_assistant.launch.spec import LaunchError, read_artefact_ref
+from retail_assistant.metrics_cli import metrics
 from retail_assistant.serve_cli import serve
 from retail_assistant.settings import Settings, SettingsError, get_settings
 from retail_assistant.storage import StorageError, write_atomically
+from retail_assistant.telemetry.logs import log_format, set_up_logs
 from retail_assistant.training.jobs import CLASSIFIED_TASK
 
 QUICKSTART_JOBS = ["quickstart-closed-book", "quickstart-grounded"]
@@ -46,15 +53,22 @@ catalog_app = typer.Typer(no_args_is_help=True, help="Catalog files.")
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(champion_app, name="champion")
 app.add_typer(corpus_app, name="corpus")
+app.add_typer(databases_app, name="databases")
 app.add_typer(feedback_app, name="feedback")
+app.add_typer(gc_app, name="gc")
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(journeys_app, name="journeys")
 app.add_typer(keys_app, name="keys")
+app.command()(backup)
 app.command()(batch)
+app.command()(restore)
+app.command()(costs)
+app.command()(metrics)
 app.command()(serve)
 # Piped into a file, tables need not squeeze into 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 140)
 errors = Console(stderr=True)
+logger = logging.getLogger(__name__)
 
 
 @app.command()
@@ -114,7 +128,7 @@ def _print_classifiers(jobs: list[str], settings: Settings) -> None:
 
 
 def _say_where_things_are(settings: Settings) -> None:
-    folder = read_artefact_ref(settings.storage, "model_comparison").folder
+    folder = read_artefact_ref(settings.storage, "model_comparison").local
     console.print(
         f"\nThe report:  {folder / 'report.html'}   (or: make report)"
         f"\nThe UI:      make ui    then {settings.dagster_ui} and {settings.mlflow_ui}"
@@ -140,7 +154,7 @@ def report(
     from retail_assistant.evaluation.archive import JSON_REPORT, REPORT, export_answers
 
     settings = get_settings()
-    folder = read_artefact_ref(settings.storage, "model_comparison").folder
+    folder = read_artefact_ref(settings.storage, "model_comparison").local
     if answers:
         rows = export_answers(folder, answers)
         errors.print(f"{rows} answers in {answers}", soft_wrap=True, highlight=False, markup=False)
@@ -160,7 +174,7 @@ def _print_report(settings: Settings) -> None:
     from retail_assistant.evaluation.archive import read_comparison
     from retail_assistant.evaluation.report import print_report
 
-    folder = read_artefact_ref(settings.storage, "model_comparison").folder
+    folder = read_artefact_ref(settings.storage, "model_comparison").local
     print_report(read_comparison(folder), console)
 
 
@@ -267,6 +281,7 @@ def ui(
         require_free_port,
         run_servers,
         server_commands,
+        server_environment,
     )
 
     settings = get_settings()
@@ -277,7 +292,8 @@ def ui(
         f"Dagster  http://127.0.0.1:{port}\nMLflow   http://127.0.0.1:{mlflow_port}\n"
         "Ctrl-C ends both."
     )
-    raise typer.Exit(run_servers(server_commands(settings, port, mlflow_port)))
+    commands = server_commands(settings, port, mlflow_port)
+    raise typer.Exit(run_servers(commands, server_environment(settings)))
 
 
 @app.command("settings")
@@ -357,10 +373,15 @@ def main() -> None:
     """Entry point: one clear line for what a person can mend, a traceback for what they cannot."""
     from retail_assistant.workbench import WorkbenchError
 
-    mendable = (SettingsError, StorageError, LaunchError, WorkbenchError, ValueError, OSError)
+    known = (SettingsError, StorageError, LaunchError, WorkbenchError, DatabaseError)
+    mendable = (*known, ValueError, OSError)
+    set_up_logs()
     try:
         app()
     except mendable as error:
+        if log_format() == "json":
+            logger.error("%s", error)  # noqa: TRY400 (one clear line is all that a person needs)
+            raise SystemExit(2) from error
         errors.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True, highlight=False)
         raise SystemExit(2) from error
     except KeyboardInterrupt as error:

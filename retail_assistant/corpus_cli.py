@@ -140,7 +140,7 @@ def _sheet_of(version: str) -> str:
         made: ArtefactRef = read_artefact_ref(get_settings().storage, "corpus_sheet")
     except StorageError:
         return "not made yet: materialize corpus_sheet"
-    path = made.folder / sheet_name(version)
+    path = made.local / sheet_name(version)
     return str(path) if path.is_file() else "of another version: materialize corpus_sheet again"
 
 

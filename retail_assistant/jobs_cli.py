@@ -351,4 +351,4 @@ def track_job(
 def _trained(name: str) -> Path:
     """The artefact of a trained job or trial."""
     asset = "adapter" if name in _registry().jobs else TRIAL_ASSET
-    return read_artefact_ref(get_settings().storage, asset, _job(name).name).folder
+    return read_artefact_ref(get_settings().storage, asset, _job(name).name).local

@@ -4,18 +4,15 @@ Names are relative, with forward slashes. An object is there whole or not at all
 of one name write the same content: names are made from hashes of it.
 """
 
-import errno
 import logging
 import os
 import re
 from pathlib import Path
 from typing import Any
 
-from retail_assistant.storage import write_atomically
+from retail_assistant.storage.files import explained, write_atomically
 
 GCS = "gs://"
-_REASON_CHARACTERS = 200
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class ObjectStoreError(RuntimeError):
@@ -115,15 +112,6 @@ class ObjectStore:
         if self._files is not None and isinstance(error, FileNotFoundError):
             error = FileNotFoundError("there is no such bucket")
         return ObjectStoreError(f"cannot {what} the object store {self.uri}: {explained(error)}")
-
-
-def explained(error: Exception) -> str:
-    """Why a file system failed, whichever it is, and what to do about it; one line."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    reason = " ".join(reason.split())[:_REASON_CHARACTERS] or type(error).__name__
-    is_full = isinstance(error, OSError) and error.errno in _FULL
-    hint = "make room" if is_full else "check the address, your rights and the connection,"
-    return f"{reason}; {hint} and run it again"
 
 
 def file_system(uri: str) -> tuple[Any, str]:

@@ -8,8 +8,20 @@ import typer
 from rich.console import Console
 
 from retail_assistant.settings import get_settings
+from retail_assistant.telemetry.logs import FOR_SERVERS, log_format, set_up_logs
 
 errors = Console(stderr=True)
+logger = logging.getLogger(__name__)
+QUIET = (
+    "httpx",
+    "httpx2",
+    "openai",
+    "presidio-analyzer",
+    "bitsandbytes",
+    "sentence_transformers",
+    "opentelemetry",
+)
+"""Loggers that tell each request, or of themselves."""
 
 
 def serve(
@@ -50,18 +62,12 @@ def serve(
     serving = serving_settings(**{name: one for name, one in given.items() if one is not None})
     if serving.host == HOST and serving.port:
         require_free_port(serving.port, "--port (make serve SERVE_PORT=…)")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    for quiet in (
-        "httpx",
-        "httpx2",
-        "openai",
-        "presidio-analyzer",
-        "bitsandbytes",
-        "sentence_transformers",
-    ):
-        logging.getLogger(quiet).setLevel(logging.WARNING)
+    set_up_logs(FOR_SERVERS, level=logging.INFO, quiet=QUIET)
     asyncio.run(server.serve(get_settings(), serving, _say))
 
 
 def _say(text: str) -> None:
+    if log_format() == "json":
+        logger.info("%s", text)
+        return
     errors.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -1,13 +1,17 @@
 """Every setting of the project, in one place. `retail-assistant settings` prints this table."""
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from retail_assistant.objects import is_object_location
+from retail_assistant.storage.bucket import GCS, shared_uri, working_copy
+from retail_assistant.telemetry.redaction import HIDDEN
 
 PACKAGE_FOLDER = Path(__file__).parent
 EMBEDDED_CATALOG = PACKAGE_FOLDER / "data" / "catalog.csv"
@@ -16,6 +20,8 @@ SHIPPED_CORPUS_PROFILE = PACKAGE_FOLDER / "data" / "corpus.yaml"
 SHIPPED_PROMOTION_POLICY = PACKAGE_FOLDER / "data" / "promotion.yaml"
 SHIPPED_TEXTS = PACKAGE_FOLDER / "data" / "labelled_texts.csv"
 SHIPPED_STUDIES = PACKAGE_FOLDER / "studies"
+SECRET_SETTINGS = frozenset({"alert_webhook", "model_api_key"})
+"""Not shown, also where they are wrong."""
 
 
 class SettingsError(ValueError):
@@ -40,7 +46,18 @@ class Settings(BaseSettings):
         description="The retailer's profile (YAML): columns, assortment, images, refresh.",
     )
     storage_uri: str = Field(
-        default="var", min_length=1, description="Where tables and artefacts are kept (a folder)."
+        default="var",
+        min_length=1,
+        description="Where tables and artefacts are kept: a folder, or gs://bucket/prefix.",
+    )
+    work_folder: Path = Field(
+        default=Path("~/.cache/retail-assistant"),
+        description="With a bucket: where this machine has its working copy of it.",
+    )
+    storage_retry_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        description="With a bucket: for how long a call that fails is tried again.",
     )
     object_uri: str | None = Field(
         default=None,
@@ -114,8 +131,18 @@ class Settings(BaseSettings):
     )
     kuberay_nodes: Annotated[dict[str, str], NoDecode] = Field(
         default={},
-        description="Labels of the nodes that RayJobs work on, with commas between, such as"
-        " cloud.google.com/gke-accelerator=nvidia-h100-80gb.",
+        description="Labels of the nodes with GPUs that RayJobs work on, with commas between, such"
+        " as cloud.google.com/gke-accelerator=nvidia-h100-80gb.",
+    )
+    kuberay_templates: Path | None = Field(
+        default=None,
+        description="A folder of RayJobs (YAML) that a job's needs are laid over: `default.yaml`,"
+        " and for an asset's own jobs a file of its name; default: none.",
+    )
+    kuberay_wait_minutes: float = Field(
+        default=30.0,
+        gt=0,
+        description="How long a RayJob may wait for its nodes, in a queue or until they start.",
     )
     kuberay_storage: str = Field(
         default="retail-assistant",
@@ -124,7 +151,14 @@ class Settings(BaseSettings):
     )
     mlflow_uri: str | None = Field(
         default=None,
-        description="MLflow tracking URI; default: SQLite under the storage folder.",
+        description="MLflow tracking URI: a server (http://…, its name and password in"
+        " MLFLOW_TRACKING_USERNAME and …_PASSWORD), or its database itself (postgresql://…, the"
+        " password in PGPASSWORD); default: SQLite under the storage folder.",
+    )
+    postgres_bin: Path | None = Field(
+        default=None,
+        description="The folder of pg_dump, pg_restore and psql, for backups; default:"
+        " those of PostgreSQL 17 that are installed with this package.",
     )
     mlflow_ui: str = Field(
         default="http://127.0.0.1:5000", description="Where links in the UI to MLflow runs lead."
@@ -199,6 +233,30 @@ class Settings(BaseSettings):
         ge=1,
         description="Seconds between two looks at the catalog's date, and at what is out of date.",
     )
+    log_format: Literal["text", "json"] | None = Field(
+        default=None,
+        description="How logs are written: `text`, or `json`, a line an event with Google Cloud"
+        " Logging's fields; default: text in the local environment, json in the cluster.",
+    )
+    alert_webhook: SecretStr | None = Field(
+        default=None,
+        description="Where alerts are sent: https://…, such as Slack's incoming webhook, or"
+        " http:// on this machine; default: nowhere.",
+    )
+    alert_format: Literal["slack", "json"] = Field(
+        default="slack",
+        description="What the webhook understands: Slack's messages, or plain JSON (kind, title,"
+        " facts, link, at).",
+    )
+    alerts_per_hour: int = Field(
+        default=20, ge=1, description="Most alerts in an hour; more are counted, and told as one."
+    )
+    budget: float | None = Field(
+        default=None,
+        gt=0,
+        description="What work may cost in a calendar month (UTC), at the prices above; an alert"
+        " tells when it is reached.",
+    )
 
     @field_validator("train_products", "evaluation_products", mode="before")
     @classmethod
@@ -217,6 +275,38 @@ class Settings(BaseSettings):
     def _judge_has_a_name(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is None and info.data.get("judge_url") is not None:
             raise ValueError("allowed with RETAIL_JUDGE_URL: the name of a model there")
+        return value
+
+    @field_validator("mlflow_uri")
+    @classmethod
+    def _no_password_is_passed_on(cls, value: str | None) -> str | None:
+        # It is kept with every training and every run, so that these can be told of later.
+        if value is not None and without_password(value) != value:
+            raise ValueError(
+                "allowed: an address without a password; give that in PGPASSWORD (a database) or"
+                " MLFLOW_TRACKING_PASSWORD (a server)"
+            )
+        return value
+
+    @field_validator("alert_webhook")
+    @classmethod
+    def _webhook_is_safe(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        place = urlsplit(value.get_secret_value())
+        on_this_machine = place.hostname in ("localhost", "127.0.0.1", "::1")
+        if not place.hostname or place.scheme not in ("https", "http" if on_this_machine else ""):
+            raise ValueError("allowed: https://…, or http:// on localhost")
+        return value
+
+    @field_validator("budget")
+    @classmethod
+    def _budget_has_a_price(cls, value: float | None, info: ValidationInfo) -> float | None:
+        prices = ("price_per_device_hour", "price_per_kwh")
+        if value is not None and not any(info.data.get(name) is not None for name in prices):
+            raise ValueError(
+                "allowed with RETAIL_PRICE_PER_DEVICE_HOUR or RETAIL_PRICE_PER_KWH: an amount"
+            )
         return value
 
     @field_validator("shopper_mix", "judge_sheet")
@@ -238,9 +328,9 @@ class Settings(BaseSettings):
 
     @field_validator("storage_uri")
     @classmethod
-    def _storage_is_local(cls, value: str) -> str:
-        if "://" in value:
-            raise ValueError("allowed in this version: a local folder")
+    def _storage_is_known(cls, value: str) -> str:
+        if not is_object_location(value):
+            raise ValueError("allowed: a folder, or gs://bucket/prefix")
         return value
 
     @field_validator("devices")
@@ -306,14 +396,20 @@ class Settings(BaseSettings):
 
     @property
     def storage(self) -> Path:
-        """The storage folder, absolute (relative settings count from the working folder)."""
+        """The storage folder, absolute (relative settings count from the working folder).
+
+        Of a bucket it is this machine's working copy.
+        """
+        if self.storage_uri.startswith(GCS):
+            folder = self.work_folder.expanduser().resolve()
+            return working_copy(self.storage_uri, folder, self.storage_retry_seconds)
         return Path(self.storage_uri).expanduser().resolve()
 
     @property
     def object_store_uri(self) -> str:
         """Where images are kept: an absolute folder, or gs://bucket/prefix."""
         if self.object_uri is None:
-            return str(self.storage / "objects")
+            return shared_uri(self.storage / "objects")
         if "://" in self.object_uri:
             return self.object_uri
         return str(Path(self.object_uri).expanduser().resolve())
@@ -326,7 +422,10 @@ class Settings(BaseSettings):
     @property
     def mlflow_tracking_uri(self) -> str:
         """The MLflow tracking URI in force."""
-        return self.mlflow_uri or f"sqlite:///{self.storage / 'mlflow' / 'mlflow.db'}"
+        if self.mlflow_uri is None:
+            return f"sqlite:///{self.storage / 'mlflow' / 'mlflow.db'}"
+        # Without a driver SQLAlchemy takes psycopg 3; installed is what Dagster needs too.
+        return re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", self.mlflow_uri)
 
 
 @cache
@@ -345,7 +444,15 @@ def get_settings() -> Settings:
 def settings_error(error: ValidationError, prefix: str) -> SettingsError:
     """Every wrong setting in one line: its variable, its value and what is allowed."""
     lines = [
-        f"{prefix}{str(item['loc'][0]).upper()}={item['input']}: {item['msg']}"
+        f"{prefix}{name.upper()}="
+        f"{HIDDEN if name in SECRET_SETTINGS else without_password(str(item['input']))}:"
+        f" {item['msg']}"
         for item in error.errors()
+        for name in [str(item["loc"][0])]
     ]
     return SettingsError("; ".join(lines))
+
+
+def without_password(text: str) -> str:
+    """Text in which the password of an address (`scheme://name:password@…`) is not to be read."""
+    return re.sub(r"(://[^:/@\s]*):[^\s]*@", r"\1:***@", text)

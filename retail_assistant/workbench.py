@@ -8,8 +8,7 @@ import sys
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from filelock import FileLock
-
+from retail_assistant.databases.places import MLFLOW_DATABASE, dagster_database, mlflow_database
 from retail_assistant.settings import PACKAGE_FOLDER, Settings
 from retail_assistant.storage import write_atomically
 
@@ -21,26 +20,45 @@ class WorkbenchError(RuntimeError):
     """The machine is not ready; the message says what is missing."""
 
 
-def prepare_instance(settings: Settings) -> Path:
-    """Make the Dagster instance folder, point `DAGSTER_HOME` at it unless it is set already.
+def instance_folder(settings: Settings) -> Path:
+    """The Dagster instance folder, made; `DAGSTER_HOME` points at it, unless it is set already.
 
-    Its databases are made here, too: two servers that start at once on a new folder would both
-    create them, and leave them broken.
+    A folder without an instance file gets the one of the environment (`RETAIL_ENVIRONMENT`).
+
+    Raises:
+        WorkbenchError: it cannot be written.
     """
-    # Here: it takes most of a second, which commands without an instance need not wait.
-    from dagster import DagsterInstance
-
     folder = Path(os.environ.get("DAGSTER_HOME") or settings.storage / "dagster").resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "dagster.yaml").exists():
-            with as_file(files("retail_assistant.data") / "dagster.local.yaml") as source:
+            name = f"dagster.{settings.environment}.yaml"
+            with as_file(files("retail_assistant.data") / name) as source:
                 write_atomically(folder / "dagster.yaml", source.read_text())
     except OSError as error:
         raise WorkbenchError(f"{folder} cannot be written: {error.strerror}") from error
     os.environ["DAGSTER_HOME"] = str(folder)
-    with FileLock(folder / ".lock"), DagsterInstance.from_config(str(folder)):
-        pass
+    return folder
+
+
+def prepare_instance(settings: Settings) -> Path:
+    """The Dagster instance folder, and its database ready for use.
+
+    That is made here: two servers that start at once on a new folder would both create it, and
+    leave it broken.
+
+    Raises:
+        DatabaseError: the database cannot be reached, or a newer version made it.
+    """
+    # Here: it takes most of a second, which commands without an instance need not wait.
+    from dagster import DagsterInstance
+
+    folder = instance_folder(settings)
+    database = dagster_database(folder)
+    with database.alone():
+        database.require_not_newer()
+        with DagsterInstance.from_config(str(folder)):
+            pass
     return folder
 
 
@@ -76,39 +94,51 @@ def require_free_port(port: int, option: str) -> None:
 
 
 def server_commands(settings: Settings, dagster_port: int, mlflow_port: int) -> dict[str, str]:
-    """The commands of the local servers, by name; all of them listen on 127.0.0.1 only."""
+    """The commands of the local servers, by name; all of them listen on 127.0.0.1 only.
+
+    MLflow's is not among them where it is a server elsewhere.
+    """
     bin_folder = Path(sys.executable).parent
     mlflow_folder = settings.storage / "mlflow"
     mlflow_folder.mkdir(parents=True, exist_ok=True)
     workspace = PACKAGE_FOLDER.parent / "workspace.yaml"
     target = ["-w", workspace] if workspace.is_file() else ["-m", "retail_assistant.definitions"]
-    store = ["--backend-store-uri", settings.mlflow_tracking_uri]
-    store += ["--artifacts-destination", str(mlflow_folder / "artifacts")]
+    store = ["--artifacts-destination", str(mlflow_folder / "artifacts")]
     commands = {
         "dagster": ["dagster-webserver", *target, "-h", HOST, "-p", dagster_port],
         "daemon": ["dagster-daemon", "run", *target],
         # One worker: four of them take two gigabytes and half a minute.
         "mlflow": ["mlflow", "server", "-h", HOST, "-p", mlflow_port, "--workers", 1, *store],
     }
+    if mlflow_database(settings) is None:
+        del commands["mlflow"]
     return {
         name: shlex.join([str(bin_folder / words[0]), *map(str, words[1:])])
         for name, words in commands.items()
     }
 
 
-def run_servers(commands: dict[str, str]) -> int:
-    """Run the servers until Ctrl-C or until one of them ends, then end them all."""
-    from honcho.manager import Manager
+def server_environment(settings: Settings) -> dict[str, str]:
+    """What the local servers see beside this process's environment.
 
-    manager = Manager()
-    environment = {
-        **os.environ,
+    MLflow's database is here and not in its command, where everybody on the machine could read it.
+    """
+    database = mlflow_database(settings)
+    return {
         "PYTHONUNBUFFERED": "1",
         "DAGSTER_DISABLE_TELEMETRY": "1",
         # MLflow's own background jobs are of no use here and are eight more processes.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        **({MLFLOW_DATABASE: database.address} if database else {}),
     }
+
+
+def run_servers(commands: dict[str, str], environment: dict[str, str]) -> int:
+    """Run the servers until Ctrl-C or until one of them ends, then end them all."""
+    from honcho.manager import Manager
+
+    manager = Manager()
     for name, command in commands.items():
-        manager.add_process(name, command, env=environment, cwd=str(Path.cwd()))
+        manager.add_process(name, command, env={**os.environ, **environment}, cwd=str(Path.cwd()))
     manager.loop()
     return int(manager.returncode or 0)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from retail_assistant.settings import EMBEDDED_CATALOG, get_settings
+from retail_assistant.settings import get_settings
 from retail_assistant_tests.emulator import gcs_emulator
-from retail_assistant_tests.model_families import save_tiny_model
+from retail_assistant_tests.model_families import save_tiny_chat_model
 
 __all__ = ["gcs_emulator"]
 
@@ -19,14 +19,10 @@ hypothesis_settings.register_profile("untimed", deadline=None)
 hypothesis_settings.load_profile("untimed")
 
 WHOLE_GRAPH = tuple(
-    f"integration/test_{name}.py" for name in ("chat", "journeys", "kill", "line", "serve", "ui")
+    f"integration/test_{name}.py"
+    for name in ("chat", "journeys", "kill", "line", "operations", "serve", "ui")
 )
 REPOSITORY = Path(__file__).resolve().parent.parent
-CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content']"
-    " + '<|im_end|>\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
@@ -73,33 +69,6 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     A Llama with a ChatML tokenizer of 4096 tokens learned from the embedded catalog.
     """
-    from transformers import PreTrainedTokenizerFast
-
     folder = tmp_path_factory.mktemp("tiny-model")
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=_catalog_tokenizer(),
-        bos_token="<|im_start|>",
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        unk_token="<|endoftext|>",
-        chat_template=CHATML,
-    )
-    save_tiny_model(folder, tokenizer)
+    save_tiny_chat_model(folder)
     return folder
-
-
-def _catalog_tokenizer() -> Any:
-    """Byte-level BPE over the embedded catalog and a few words of every prompt."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=4096,
-        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(EMBEDDED_CATALOG.read_text().splitlines(), trainer)
-    return tokenizer

@@ -22,10 +22,14 @@ def free_port() -> int:
 
 
 class MlflowServer:
-    """`mlflow server` on the loopback interface, with a SQLite file and a folder of artefacts."""
+    """`mlflow server` on the loopback interface, with a folder of artefacts.
 
-    def __init__(self, folder: Path) -> None:
+    Its database is a SQLite file, unless an address is given.
+    """
+
+    def __init__(self, folder: Path, database: str | None = None) -> None:
         self.folder = folder
+        self._database = database or f"sqlite:///{folder}/mlflow.db"
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -36,14 +40,17 @@ class MlflowServer:
         log = (self.folder / "log.txt").open("ab")
         command = [Path(sys.executable).parent / "mlflow", "server", "-h", "127.0.0.1"]
         command += ["-p", str(self.port), "--workers", "1"]
-        command += ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"]
         command += ["--artifacts-destination", str(self.folder / "artifacts")]
         self._process = subprocess.Popen(
             command,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            env={
+                **os.environ,
+                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                "MLFLOW_BACKEND_STORE_URI": self._database,
+            },
         )
         log.close()
         until = time.monotonic() + SECONDS_TO_START

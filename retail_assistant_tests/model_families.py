@@ -27,6 +27,13 @@ _LLAMA_CONTROLS = [
 _GEMMA_CONTROLS = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"]
 
 
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content']"
+    " + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
 def published_template(name: str) -> str:
     """A model family's chat template as its makers published it (TRL ships copies)."""
     package = find_spec("trl")
@@ -128,6 +135,41 @@ def save_tiny_model(folder: Path, tokenizer: Any, **changes: Any) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         LlamaForCausalLM(LlamaConfig(**config | changes)).save_pretrained(folder)
+
+
+def save_tiny_chat_model(folder: Path) -> None:
+    """A Llama of 0.4 million random weights with a ChatML tokenizer of 4096 tokens.
+
+    The tokenizer is learned from the embedded catalog.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=_catalog_tokenizer(),
+        bos_token="<|im_start|>",
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        unk_token="<|endoftext|>",
+        chat_template=CHATML,
+    )
+    save_tiny_model(folder, tokenizer)
+
+
+def _catalog_tokenizer() -> Any:
+    """Byte-level BPE over the embedded catalog and a few words of every prompt."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=4096,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(EMBEDDED_CATALOG.read_text().splitlines(), trainer)
+    return tokenizer
 
 
 def _as_gemma(learned: Any) -> Any:

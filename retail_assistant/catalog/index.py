@@ -32,6 +32,7 @@ from retail_assistant.catalog.suggestions import (
     in_turn,
     ranked,
 )
+from retail_assistant.telemetry.tracing import span
 
 if TYPE_CHECKING:
     import polars as pl
@@ -162,7 +163,8 @@ class CatalogIndex:
         self, query: str, k: int = 2, filters: ProductFilter | None = None
     ) -> list[dict[str, Any]]:
         """The `k` products that fit a query best: `search_many` for one query."""
-        return self.search_many([query], k, filters)[0]
+        with span("retrieve"):
+            return self.search_many([query], k, filters)[0]
 
     def search_many(
         self, queries: Sequence[str], k: int = 2, filters: ProductFilter | None = None

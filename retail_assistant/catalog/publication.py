@@ -17,9 +17,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from retail_assistant.objects import explained, file_system
+from retail_assistant.objects import file_system
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import file_sha256, temporary_folder
+from retail_assistant.storage.files import explained
 
 MANIFEST = "index.json"
 

@@ -26,6 +26,7 @@ from pydantic import (
 
 from retail_assistant.corpus.rendering import visible_text
 from retail_assistant.storage import StorageError, TableRef, TableStore, write_atomically
+from retail_assistant.storage.bucket import fetch_folder, names_in, publish
 
 SCREENED = "screened_dialogues"
 SHORT_VERSION = 12
@@ -158,6 +159,7 @@ class ApprovalRecord:
         Raises:
             StorageError: a decision's file is damaged; names it.
         """
+        fetch_folder(self.folder)
         return sorted(map(_read, self.folder.glob("*.json")), key=lambda one: one.at)
 
     def holding(self) -> dict[str, Decision]:
@@ -232,6 +234,7 @@ class ApprovalRecord:
         # The random part keeps two decisions of the same moment apart.
         name = f"{taken.at:%Y%m%dT%H%M%S.%f}Z-{short_version(version)}-{secrets.token_hex(4)}.json"
         write_atomically(self.folder / name, taken.model_dump_json(indent=1) + "\n")
+        publish(self.folder / name)
         return taken
 
     def target(self, version: str = "") -> TableRef:
@@ -268,7 +271,7 @@ class ApprovalRecord:
 
     def _versions(self, latest: TableRef) -> list[str]:
         """The latest version, and of the earlier ones the beginning that names their file."""
-        stems = {path.stem for path in latest.path.parent.glob("*.parquet")}
+        stems = {Path(name).stem for name in names_in(latest.path.parent, "*.parquet")}
         return [latest.sha256, *sorted(stems - {latest.path.stem})]
 
     def _dialogues(self, version: str) -> pl.DataFrame | None:

@@ -31,6 +31,7 @@ from retail_assistant.launch.spec import LaunchSpec
 from retail_assistant.launch.workload import Workload, workload
 from retail_assistant.objects import ObjectStore, ObjectStoreError
 from retail_assistant.storage import StorageError, TableRef
+from retail_assistant.storage.bucket import shared_uri
 
 MODULE = "retail_assistant.corpus.generate"
 RESPONSES = "responses"
@@ -162,7 +163,7 @@ def generate(work: Workload, config: GenerateConfig) -> tuple[Written, pl.DataFr
 def _ask(
     work: Workload, config: GenerateConfig, briefs: Sequence[Brief], knowledge: Knowledge | None
 ) -> Written:
-    store = ObjectStore(str(work.spec.root / RESPONSES))
+    store = ObjectStore(shared_uri(work.spec.root / RESPONSES))
     store.check()
     choice, policy = config.generator, config.generation
     generator = ModelGenerator(

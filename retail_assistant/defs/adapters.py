@@ -60,7 +60,7 @@ def base_model(
     facts = BaseModelFacts.model_validate_json(ref.path("facts").read_text())
     return artefact_result(
         ref,
-        model_card=dg.MetadataValue.md(shown_card(ref.folder / "model")),
+        model_card=dg.MetadataValue.md(shown_card(ref.local / "model")),
         shape=dg.MetadataValue.json(facts.shape.model_dump(mode="json")),
         **facts.model_dump(exclude={"shape"}),
     )
@@ -214,7 +214,7 @@ def _tracking(context: dg.AssetExecutionContext, job: Job) -> dict[str, str]:
 
 def _mlflow_url(context: dg.AssetExecutionContext, ref: ArtefactRef) -> str:
     """Where MLflow shows the training; what its server has missed is told to it first."""
-    run = tracked_run(ref.folder)
+    run = tracked_run(ref.local)
     if run is not None and (run.pending or run.status is None):
         uri = get_settings().mlflow_tracking_uri
         run = upload(ref.folder, context.log.warning, seconds=SECONDS_TO_UPLOAD, uri=uri)

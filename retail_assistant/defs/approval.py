@@ -158,7 +158,7 @@ def corpus_approval(
     """
     record = approval_record()
     screened = record.target(config.version) if config.decision else screened_dialogues
-    sheet = corpus_sheet.folder / sheet_name(screened.sha256)
+    sheet = corpus_sheet.local / sheet_name(screened.sha256)
     counts = _counts(screened, rejected_dialogues)
     if config.decision:
         _require_it_was_seen(context, config, screened, sheet)

@@ -17,7 +17,7 @@ from retail_assistant.evaluation.metrics import SCORED_SCHEMA, score, summarize
 from retail_assistant.evaluation.pictures import accuracy_bars
 from retail_assistant.evaluation.promotion_policy import get_promotion_policy
 from retail_assistant.evaluation.registry import Champion
-from retail_assistant.launch.spec import ArtefactRef, LaunchSpec
+from retail_assistant.launch.spec import LaunchSpec, artefact_at
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import StorageError, TableRef, TableStore
 
@@ -70,12 +70,11 @@ def champion_predictions(
 
 
 def _spec(champion: Champion, prompt_corpus: TableRef) -> LaunchSpec:
-    base = get_settings().storage / "artefacts" / "base_model" / champion.base_model
     return answering_spec(
         champion.job,
         champion.grounding,
         prompt_corpus,
-        ArtefactRef(folder=base, fingerprint=champion.base_model),
+        artefact_at(get_settings().storage, "base_model", champion.base_model),
         champion.adapter,
     )
 

@@ -51,7 +51,7 @@ def _generate_config() -> GenerateConfig:
     settings, profile = get_settings(), get_corpus_profile()
     choice = generator_choice()
     if choice.kind == "vllm" and choice.model is None:
-        folder = read_artefact_ref(settings.storage, "base_model").folder / "model"
+        folder = read_artefact_ref(settings.storage, "base_model").local / "model"
         choice = choice.model_copy(update={"model": str(folder)})
     return GenerateConfig(
         generator=choice,
@@ -137,10 +137,9 @@ def generated(
         knowledge=settings.knowledge,
         again=context.run_id if asked_again else None,
     )
-    manifest = launcher.launch(context, spec).manifest()
-    frame, unwritten = (
-        pl.read_parquet(manifest.path(spec.folder, name)) for name in ("dialogues", "unwritten")
-    )
+    ref = launcher.launch(context, spec)
+    manifest = ref.manifest()
+    frame, unwritten = (pl.read_parquet(ref.path(name)) for name in ("dialogues", "unwritten"))
     reuse = dialogue_reuse(_last("dialogues"), frame)
     context.log.info(
         f"{frame.height} dialogues, {reuse.new} of them new, by {config.generator.kind};"

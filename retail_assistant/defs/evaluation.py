@@ -282,7 +282,7 @@ def _record(
     run = getattr(context.resources, COMPARISON_RUN)
     if run is None:
         return None
-    tracked = {job: tracked_run(ref.folder) for job, ref in artefacts.items()}
+    tracked = {job: tracked_run(ref.local) for job, ref in artefacts.items()}
     tags = {f"run.{job}": one.run_id for job, one in tracked.items() if one and one.run_id}
     try:
         experiment, run_id = record_comparison(run, comparison, report, tags)
@@ -306,7 +306,7 @@ def every_question_is_answered(evaluation_report: pl.DataFrame) -> dg.AssetCheck
 @dg.asset_check(asset="model_comparison")
 def a_job_was_compared(model_comparison: ArtefactRef) -> dg.AssetCheckResult:
     """At least one trained model stands beside the untouched one."""
-    comparison = read_comparison(model_comparison.folder)
+    comparison = read_comparison(model_comparison.local)
     return dg.AssetCheckResult(
         passed=comparison.tests.height > 0,
         metadata={"variants": ", ".join(comparison.variants), "questions": comparison.questions},

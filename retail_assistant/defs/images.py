@@ -52,8 +52,8 @@ def product_images(
         code_version="1",
         root=settings.storage,
     )
-    manifest = launcher.launch(context, spec).manifest()
-    table = pl.read_parquet(manifest.path(spec.folder, "images"))
+    ref = launcher.launch(context, spec)
+    manifest, table = ref.manifest(), pl.read_parquet(ref.path("images"))
     counts = status_counts(table)
     context.log.info(", ".join(f"{images} {status}" for status, images in counts.iter_rows()))
     return table_result(

@@ -76,7 +76,7 @@ def table_facts(
 
 def stored_facts(table: TableRef, *, version: str | None = None, **metadata: Any) -> dict[str, Any]:
     """Data version and metadata of a table that was written in pieces."""
-    head = pl.scan_parquet(table.path).head(PREVIEW_ROWS).collect()
+    head = table.scan().head(PREVIEW_ROWS).collect()
     return {
         "data_version": dg.DataVersion(version or table.sha256[:20]),
         "metadata": {

@@ -15,7 +15,7 @@ from retail_assistant.defs.resources import Launcher
 from retail_assistant.evaluation.champions import Champions
 from retail_assistant.evaluation.contest import ADAPTER
 from retail_assistant.evaluation.registry import Champion
-from retail_assistant.launch.spec import ArtefactRef, LaunchSpec, Resources
+from retail_assistant.launch.spec import ArtefactRef, LaunchSpec, Resources, artefact_at
 from retail_assistant.serving.journeys.report import (
     CHECKS_SCHEMA,
     failures,
@@ -81,7 +81,7 @@ def _not_intact(champions: Champions, champion: Champion) -> str | None:
 
 def _spec(champion: Champion, catalog_index: ArtefactRef) -> LaunchSpec:
     settings, serving = get_settings(), get_serving_settings()
-    base = settings.storage / "artefacts" / "base_model" / champion.base_model
+    base = artefact_at(settings.storage, "base_model", champion.base_model).folder
     on_gpu = Devices.parsed(settings.devices).kind == "cuda"
     return LaunchSpec(
         name="champion_journeys",

@@ -81,7 +81,7 @@ def policy_limits(
 ) -> Iterator[dg.AssetCheckResult]:
     """The policy's absolute limits, each with the number, interval and reason of each candidate."""
     policy = get_promotion_policy()
-    comparison = read_comparison(model_comparison.folder)
+    comparison = read_comparison(model_comparison.local)
     verdicts = {
         name: {rule.rule: rule for rule in limit_verdicts(comparison.summary, name, policy.limits)}
         for name in sorted(comparison.tests["variant"].unique())

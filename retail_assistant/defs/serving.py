@@ -61,8 +61,8 @@ def deployment_bundle(
         ref,
         model_name=served.name,
         folder=dg.MetadataValue.path(str(ref.folder)),
-        readme=dg.MetadataValue.md((ref.folder / "README.md").read_text()),
-        model=dg.MetadataValue.json(model_facts(ref.folder / "model").model_dump()),
+        readme=dg.MetadataValue.md((ref.local / "README.md").read_text()),
+        model=dg.MetadataValue.json(model_facts(ref.local / "model").model_dump()),
     )
 
 

@@ -12,10 +12,12 @@ from retail_assistant.evaluation.predict import PredictConfig
 from retail_assistant.launch.spec import (
     ArtefactRef,
     Manifest,
+    artefact_at,
     read_artefact_ref,
     read_manifest,
 )
 from retail_assistant.storage import StorageError
+from retail_assistant.storage.bucket import fetch_folder
 
 ANSWERS = ["dialogue_id", "answer", "finish_reason"]
 
@@ -68,6 +70,7 @@ def answered_by(root: Path, job: str, adapter: str) -> Answering | None:
 
 def _answered(root: Path, job: str) -> Iterator[tuple[Answering, Path]]:
     """Every finished answering by the job, the newest first, with its file."""
+    fetch_folder(root / "artefacts" / "predictions", "*/manifest.json")
     folders = (root / "artefacts" / "predictions").glob("*/manifest.json")
     for path in sorted(folders, key=lambda one: -one.stat().st_mtime):
         manifest = read_manifest(path.parent, verify=False)
@@ -75,7 +78,8 @@ def _answered(root: Path, job: str) -> Iterator[tuple[Answering, Path]]:
             continue
         answering = _of_job(root, manifest, job)
         if answering is not None:
-            yield answering, manifest.path(path.parent, "predictions")
+            answers = ArtefactRef(folder=path.parent, fingerprint=path.parent.name)
+            yield answering, answers.path("predictions")
 
 
 def _of_job(root: Path, manifest: Manifest, job: str) -> Answering | None:
@@ -84,10 +88,9 @@ def _of_job(root: Path, manifest: Manifest, job: str) -> Answering | None:
     fingerprint = manifest.inputs.get("adapter")
     if grounding is None or fingerprint is None:
         return None
-    folder = root / "artefacts" / "adapter" / fingerprint
-    if not folder.is_dir():
+    adapter = artefact_at(root, "adapter", fingerprint)
+    if read_manifest(adapter.folder, verify=False) is None:
         return None
-    adapter = ArtefactRef(folder=folder, fingerprint=fingerprint)
     return Answering(job, grounding, adapter, manifest.metrics)
 
 
@@ -103,9 +106,6 @@ def _answers_to(questions: pl.DataFrame, predictions: pl.DataFrame) -> pl.DataFr
 
 def _newest(root: Path, job: str) -> ArtefactRef | None:
     try:
-        ref = read_artefact_ref(root, "adapter", job)
+        return read_artefact_ref(root, "adapter", job)
     except StorageError:
         return None
-    return ArtefactRef(
-        folder=root / "artefacts" / "adapter" / ref.fingerprint, fingerprint=ref.fingerprint
-    )

@@ -15,10 +15,14 @@ from retail_assistant.corpus.approval import Person, Reason
 from retail_assistant.evaluation.challenge import HeadToHead
 from retail_assistant.evaluation.drift import Measured
 from retail_assistant.evaluation.promotion import RuleVerdict
-from retail_assistant.evaluation.registry import Champion, champion_path, read_champion
-from retail_assistant.launch.spec import MANIFEST_NAME, read_manifest
+from retail_assistant.evaluation.registry import (
+    Champion,
+    champion_if_any,
+)
+from retail_assistant.launch.spec import MANIFEST_NAME, artefact_at, read_manifest
 from retail_assistant.settings import Settings
 from retail_assistant.storage import StorageError, file_sha256
+from retail_assistant.storage.bucket import fetch_folder
 
 Kind = Literal["promotion", "rollback", "adoption", "allowance"]
 
@@ -83,6 +87,7 @@ class ChampionHistory:
         Raises:
             StorageError: an event's file is damaged; names it.
         """
+        fetch_folder(self.folder)
         return sorted(map(_read, self.folder.glob("[0-9]*.json")), key=lambda event: event.number)
 
     def reigns(self) -> list[ChampionEvent]:
@@ -91,7 +96,7 @@ class ChampionHistory:
 
     def current(self) -> Champion | None:
         """The champion; None: nothing was promoted yet."""
-        return read_champion(self.settings) if champion_path(self.settings).is_file() else None
+        return champion_if_any(self.settings)
 
     def promoted_with(self) -> tuple[Measured, ...]:
         """The numbers with which the champion was promoted; none where they were not kept."""
@@ -130,7 +135,7 @@ class ChampionHistory:
             return f"{folder} is missing, unfinished or altered"
         if event.manifest_sha256 not in (None, file_sha256(manifest)):
             return f"{manifest} was altered"
-        base = self.settings.storage / "artefacts" / "base_model" / event.base_model
+        base = artefact_at(self.settings.storage, "base_model", event.base_model).folder
         return None if read_manifest(base) else f"{base} is missing, unfinished or altered"
 
     def target(self, to: str = "") -> ChampionEvent:

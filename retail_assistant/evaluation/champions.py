@@ -34,7 +34,8 @@ from retail_assistant.evaluation.registry import (
     write_champion,
 )
 from retail_assistant.launch.spec import MANIFEST_NAME, ArtefactRef, read_manifest
-from retail_assistant.storage import file_sha256, write_atomically
+from retail_assistant.storage import file_sha256
+from retail_assistant.storage.bucket import write_pointer
 
 POLICY = "the promotion policy"
 FOUND = "found at its place: promoted before there was a history"
@@ -311,10 +312,11 @@ class Champions(ChampionHistory):
 
     def _write(self, event: ChampionEvent) -> None:
         path = self.folder / f"{event.number:06d}-{event.kind}.json"
-        write_atomically(path, event.model_dump_json(indent=1) + "\n")
+        # The number is the event's: whoever takes one that was taken meanwhile is told so.
+        write_pointer(path, event.model_dump_json(indent=1) + "\n")
 
     def _keep(self, registrations: Registrations) -> None:
-        write_atomically(self.registrations_path, registrations.model_dump_json())
+        write_pointer(self.registrations_path, registrations.model_dump_json())
 
 
 def _tags(event: ChampionEvent) -> dict[str, str]:

@@ -54,8 +54,8 @@ def hold_contest(
         PromotionError: another champion was made meanwhile, or the winner's files were altered.
         StorageError: the comparison is from before answers were kept with it.
     """
-    found = read_comparison(comparison.folder)
-    answers = read_answers(comparison.folder)
+    found = read_comparison(comparison.local)
+    answers = read_answers(comparison.local)
     champion = champions.settle()
     answering = _answering(champions, found.tests["variant"].unique().to_list(), answers)
     adapters = {job: one.adapter.fingerprint for job, one in answering.items()}

@@ -34,6 +34,7 @@ from retail_assistant.evaluation.rubric import (
 from retail_assistant.objects import ObjectStore
 from retail_assistant.settings import Settings, SettingsError, get_settings
 from retail_assistant.storage import file_sha256, fingerprint
+from retail_assistant.storage.bucket import shared_uri
 
 KEY_VARIABLE = "RETAIL_JUDGE_API_KEY"
 """The environment variable that holds the judge's key. It is kept nowhere else."""
@@ -178,7 +179,7 @@ def judge_with_settings(
     settings = get_settings()
     sheet = sheet or settings.judge_sheet
     human = read_sheet(sheet) if sheet is not None else None
-    store = ObjectStore(str(settings.storage / RESPONSES))
+    store = ObjectStore(shared_uri(settings.storage / RESPONSES))
     store.check()
     judged = judge_answers(
         dialogues, predictions, products, choice, store, seed=settings.seed, progress=progress

@@ -7,9 +7,11 @@ Finished shards are on disk at once: a killed run goes on where it was. Other sp
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict
@@ -37,6 +39,7 @@ from retail_assistant.evaluation.shards import (
 from retail_assistant.launch.spec import LaunchSpec
 from retail_assistant.launch.workload import Workload, workload
 from retail_assistant.storage import TableRef, write_atomically
+from retail_assistant.telemetry.tracing import span
 
 EVALUATION_SUBSETS = ("recall", "unseen", "unanswerable")
 MAX_LENGTH = 2048
@@ -178,7 +181,7 @@ def _answer(work: Workload, evaluations: Sequence[Evaluation], processes: int) -
     style = prompt_style(evaluations[0].questions)
     known = _references(work, unproven)
     started = time.monotonic()
-    with open_engine(
+    with _traced_engine(
         work.spec.paths["base_model"],
         {one.name: one.adapter for one in evaluations if one.adapter is not None},
         style=style,
@@ -194,6 +197,16 @@ def _answer(work: Workload, evaluations: Sequence[Evaluation], processes: int) -
         refused = {one.name for one in evaluations if one.refused is not None}
         pending = [shard for shard in pending if shard.adapter not in refused]
         _ask(work, engine, evaluations, pending)
+
+
+@contextmanager
+def _traced_engine(base: Path, adapters: Mapping[str, Path], **how: Any) -> Iterator[Engine]:
+    """As `open_engine`; its start is a span."""
+    with ExitStack() as stack:
+        with span("start engine") as starting:
+            starting.note(adapters=len(adapters))
+            engine = stack.enter_context(open_engine(base, adapters, **how))
+        yield engine
 
 
 def _is_unproven(one: Evaluation) -> bool:
@@ -242,7 +255,11 @@ def _ask(
     if not pending:
         return
     max_tokens = evaluations[0].config.max_tokens
-    answer_shards(engine, pending, max_tokens, work.progress)
+    asked = sum(shard.questions.height for shard in pending)
+    # vLLM's own spans, in this process, know no trace that they are in.
+    with span("ask") as asking:
+        asking.note(questions=asked, engine=engine.name)
+        answer_shards(engine, pending, max_tokens, work.progress)
     for one in evaluations:
         names = {variant.name for variant in one.config.variants}
         mine = [shard for shard in pending if shard.variant.name in names]

@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from retail_assistant.launch.spec import ArtefactRef, read_manifest
+from retail_assistant.launch.spec import ArtefactRef, artefact_at, read_manifest
 from retail_assistant.settings import Settings
-from retail_assistant.storage import StorageError, write_atomically
+from retail_assistant.storage import StorageError
+from retail_assistant.storage.bucket import bucket_of, read_pointer, write_pointer
 from retail_assistant.training.tracking.mlflow_places import mlflow_client
 from retail_assistant.training.tracking.tracker import tracked_run
 
@@ -49,15 +50,29 @@ def read_champion(settings: Settings) -> Champion:
     Raises:
         StorageError: nothing was promoted yet.
     """
-    path = champion_path(settings)
-    if not path.is_file():
+    champion = champion_if_any(settings)
+    if champion is None:
+        path = champion_path(settings)
         raise StorageError(f"{path}: nothing was promoted yet; `make run` promotes a first model")
-    return Champion.model_validate_json(path.read_text())
+    return champion
+
+
+def champion_if_any(settings: Settings) -> Champion | None:
+    """The champion; None: nothing was promoted yet."""
+    text = read_pointer(champion_path(settings))
+    if text is None:
+        return None
+    champion = Champion.model_validate_json(text)
+    adapter = champion.adapter
+    if bucket_of(settings.storage) is not None:
+        # It was written from another machine's working copy.
+        adapter = artefact_at(settings.storage, adapter.folder.parent.name, adapter.fingerprint)
+    return champion.model_copy(update={"adapter": adapter})
 
 
 def write_champion(champion: Champion, settings: Settings) -> None:
     """Move the pointer."""
-    write_atomically(champion_path(settings), champion.model_dump_json(indent=2))
+    write_pointer(champion_path(settings), champion.model_dump_json(indent=2))
 
 
 def register(
@@ -94,7 +109,7 @@ def _registered(
     for known in client.search_model_versions(f"name = '{MODEL_NAME}' and run_id = '{run_id}'"):
         if known.tags.get("fingerprint", adapter.fingerprint) == adapter.fingerprint:
             return f"{MODEL_NAME}/{known.version}"
-    client.log_artifacts(run_id, str(adapter.folder / "adapter"), "adapter")
+    client.log_artifacts(run_id, str(adapter.local / "adapter"), "adapter")
     created = client.create_model_version(
         MODEL_NAME,
         source=f"runs:/{run_id}/adapter",

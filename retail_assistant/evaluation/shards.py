@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from retail_assistant.corpus.lengths import prompt_column
 from retail_assistant.evaluation.engine import Answer, Engine
 from retail_assistant.storage import write_atomically
+from retail_assistant.storage.bucket import publish
 
 SHARD_ROWS = 64
 SECONDS_A_MINUTE = 60
@@ -115,3 +116,4 @@ def _store(shard: Shard, timed: Sequence[tuple[Answer, float]]) -> None:
     buffer = io.BytesIO()
     frame.write_parquet(buffer)
     write_atomically(shard.path, buffer.getvalue())
+    publish(shard.path)

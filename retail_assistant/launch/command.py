@@ -11,6 +11,7 @@ from retail_assistant.launch.processes import SECONDS_TO_END
 from retail_assistant.launch.spec import LaunchSpec
 from retail_assistant.launch.workload import LAUNCHER_PID, PREEMPTED_MARK
 from retail_assistant.storage import write_atomically
+from retail_assistant.storage.bucket import publish, withdraw
 
 ACCELERATE_CONFIG = "accelerate.yaml"
 SPEC_NAME = "spec.json"
@@ -47,7 +48,9 @@ def write_spec(spec: LaunchSpec) -> None:
     """
     for name in (PREEMPTED_MARK, REASON_NAME):
         (spec.folder / name).unlink(missing_ok=True)
+        withdraw(spec.folder / name)
     write_atomically(spec.folder / SPEC_NAME, spec.model_dump_json(indent=2))
+    publish(spec.folder / SPEC_NAME)
     if spec.accelerate is not None:
         text = yaml.safe_dump(spec.accelerate, sort_keys=False)
         write_atomically(spec.folder / ACCELERATE_CONFIG, text)

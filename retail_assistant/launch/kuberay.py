@@ -4,14 +4,17 @@ The manifest is built here by a pure function; dagster-ray submits it and waits 
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from retail_assistant.launch.kuberay_template import filled
 from retail_assistant.launch.processes import SECONDS_TO_END
-from retail_assistant.launch.ray_job import entrypoint, forwarded_environment
+from retail_assistant.launch.ray_job import entrypoint, forwarded_environment, storage_environment
 from retail_assistant.launch.spec import LaunchSpec, Resources
+from retail_assistant.storage.bucket import bucket_of
 
 SECRET_VARIABLES = (
     "HF_TOKEN",
@@ -39,14 +42,20 @@ class Kubernetes(BaseModel):
     image: str = Field(min_length=1, description="Has this package, and the same Ray and Python.")
     namespace: str = Field(default="default", min_length=1)
     node_selector: dict[str, str] = Field(
-        default={}, description="Labels of the nodes that work, such as the GPU's type."
+        default={}, description="Labels of the nodes with GPUs, such as the GPU's type."
     )
     storage_claim: str = Field(
         default="retail-assistant",
-        description="The PersistentVolumeClaim that is the storage folder, on every node.",
+        description="The PersistentVolumeClaim that is the storage folder, on every node; not"
+        " needed with a bucket.",
     )
     secret: str = Field(
         default="retail-assistant", description=f"The Secret with {', '.join(SECRET_VARIABLES)}."
+    )
+    template: dict[str, Any] | None = Field(
+        default=None,
+        description="A RayJob that a job's needs are laid over (kuberay_template.py): it decides"
+        " accounts, security, volumes and secrets; default: as simple as can be.",
     )
 
 
@@ -60,11 +69,11 @@ def ray_job_manifest(
     """
     name = f"{spec.name.replace('_', '-')[:24]}-{spec.fingerprint[:8]}-{suffix}"
     variables = forwarded_environment(environment) | {
-        "RETAIL_STORAGE_URI": str(spec.root),
+        **storage_environment(spec),
         "RAY_JOB_STOP_WAIT_TIME_S": str(SECONDS_TO_END + 10),
     }
     minutes = spec.resources.max_runtime_minutes
-    return {
+    manifest: dict[str, Any] = {
         "apiVersion": "ray.io/v1",
         "kind": "RayJob",
         "metadata": {
@@ -92,6 +101,32 @@ def ray_job_manifest(
             },
         },
     }
+    return manifest if cluster.template is None else _filled(cluster.template, manifest, cluster)
+
+
+def _filled(
+    template: Mapping[str, Any], manifest: dict[str, Any], cluster: Kubernetes
+) -> dict[str, Any]:
+    """A template with the job's manifest, and the image of the pod that submits the job."""
+    submitter = template.get("spec", {}).get("submitterPodTemplate")
+    if submitter:
+        containers = [
+            {"name": one["name"], "image": cluster.image} for one in submitter["spec"]["containers"]
+        ]
+        manifest["spec"]["submitterPodTemplate"] = {"spec": {"containers": containers}}
+    return filled(template, manifest)
+
+
+def _mounted(spec: LaunchSpec) -> Path:
+    bucket = bucket_of(spec.root)
+    return spec.root if bucket is None else bucket.work_folder
+
+
+def _volume(spec: LaunchSpec, cluster: Kubernetes) -> dict[str, Any]:
+    """A folder that all nodes see; of a bucket each pod has a working copy of its own."""
+    if bucket_of(spec.root) is None:
+        return {"persistentVolumeClaim": {"claimName": cluster.storage_claim}}
+    return {"emptyDir": {}}
 
 
 def _labels(spec: LaunchSpec) -> dict[str, str]:
@@ -119,8 +154,8 @@ def _workers(spec: LaunchSpec, cluster: Kubernetes) -> dict[str, Any]:
     if needs.gpus:
         resources["nvidia.com/gpu"] = str(needs.gpus)
     pod = _pod(spec, cluster, "worker", resources)
-    pod["spec"]["nodeSelector"] = dict(cluster.node_selector)
     if needs.gpus:
+        pod["spec"]["nodeSelector"] = dict(cluster.node_selector)
         pod["spec"]["tolerations"] = [
             {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
         ]
@@ -137,36 +172,31 @@ def _workers(spec: LaunchSpec, cluster: Kubernetes) -> dict[str, Any]:
 def _pod(
     spec: LaunchSpec, cluster: Kubernetes, container: str, resources: Mapping[str, str]
 ) -> dict[str, Any]:
-    return {
-        "metadata": {"labels": _labels(spec)},
-        "spec": {
-            "containers": [
-                {
-                    "name": container,
-                    "image": cluster.image,
-                    "env": [_from_secret(name, cluster.secret) for name in SECRET_VARIABLES],
-                    # Equal: what is measured does not depend on the neighbours.
-                    "resources": {"requests": dict(resources), "limits": dict(resources)},
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
-                    "volumeMounts": [
-                        {"name": "storage", "mountPath": str(spec.root)},
-                        # Processes of one training exchange tensors through it.
-                        {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108
-                    ],
-                }
-            ],
-            "volumes": [
-                {
-                    "name": "storage",
-                    "persistentVolumeClaim": {"claimName": cluster.storage_claim},
-                },
-                {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
-            ],
-        },
+    main: dict[str, Any] = {
+        "name": container,
+        "image": cluster.image,
+        # Equal: what is measured does not depend on the neighbours.
+        "resources": {"requests": dict(resources), "limits": dict(resources)},
     }
+    pod: dict[str, Any] = {"containers": [main]}
+    if cluster.template is None:
+        main |= {
+            "env": [_from_secret(name, cluster.secret) for name in SECRET_VARIABLES],
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            },
+            "volumeMounts": [
+                {"name": "storage", "mountPath": str(_mounted(spec))},
+                # Processes of one training exchange tensors through it.
+                {"name": "shared-memory", "mountPath": "/dev/shm"},  # noqa: S108
+            ],
+        }
+        pod["volumes"] = [
+            {"name": "storage", **_volume(spec, cluster)},
+            {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
+        ]
+    return {"metadata": {"labels": _labels(spec)}, "spec": pod}
 
 
 def _from_secret(name: str, secret: str) -> dict[str, Any]:

@@ -27,9 +27,12 @@ from retail_assistant.launch.spec import (
     LaunchSpec,
     Manifest,
     Preempted,
+    fetch_inputs,
     read_manifest,
 )
 from retail_assistant.launch.workload import PREEMPTED_MARK
+from retail_assistant.storage.bucket import fetch_folder, publish, withdraw
+from retail_assistant.telemetry.logs import readable
 
 __all__ = ["LOG_NAME", "how_it_ended", "quiet_environment", "run_local", "run_processes", "turn"]
 
@@ -86,8 +89,18 @@ def turn(spec: LaunchSpec) -> Iterator[Manifest | None]:
         if done is None:
             # A damaged artefact is made again: until then its old manifest must not vouch for it.
             (spec.folder / MANIFEST_NAME).unlink(missing_ok=True)
+            withdraw(spec.folder / MANIFEST_NAME)
+            # What another machine has left of it, such as checkpoints.
+            fetch_folder(spec.folder)
+            fetch_inputs(spec)
             write_spec(spec)
-        yield done
+        try:
+            yield done
+        finally:
+            if done is None:
+                publish(spec.folder)
+                # It has grown since the manifest was written.
+                publish(spec.folder / LOG_NAME)
     finally:
         lock.release()
 
@@ -164,7 +177,8 @@ def _log_since(log_path: Path, start: int) -> str:
 
 def _log_tail(log_path: Path, start: int) -> str:
     """Where the log is, and the end of what was written from `start` on."""
-    tail = "\n".join(own_words(_log_since(log_path, start).splitlines())[-LOG_TAIL_LINES:])
+    lines = readable(_log_since(log_path, start)).splitlines()
+    tail = "\n".join(own_words(lines)[-LOG_TAIL_LINES:])
     return f"Log: {log_path}\n{tail}"
 
 

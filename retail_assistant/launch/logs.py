@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 
+from retail_assistant.telemetry.logs import readable
+
 LOG_PATTERN = "log*.txt"
 SECONDS_BETWEEN_LOOKS = 2.0
 MOST_CHARACTERS = 8_000
@@ -20,6 +22,11 @@ class LogFollower:
 
     def news(self, *, to_the_end: bool = False) -> Iterator[str]:
         """For each log that has grown its new whole lines; at the end the last line, too."""
+        for name, text in self.lines(to_the_end=to_the_end):
+            yield f"{name}:\n{_shortened(readable(text))}"
+
+    def lines(self, *, to_the_end: bool = False) -> Iterator[tuple[str, str]]:
+        """As `news`, all of it as it was written: the log's name, and its new lines."""
         for path in sorted(self._folder.glob(LOG_PATTERN)):
             start = self._read.get(path, 0)
             with path.open("rb") as log:
@@ -30,7 +37,7 @@ class LogFollower:
             self._read[path] = start + len(added)
             text = added.decode(errors="replace").strip("\n")
             if text:
-                yield f"{path.name}:\n{_shortened(text)}"
+                yield path.name, text
 
 
 def _shortened(text: str) -> str:
@@ -42,15 +49,27 @@ def _shortened(text: str) -> str:
 
 
 @contextmanager
-def following_logs(folder: Path, say: Callable[[str], object]) -> Iterator[None]:
-    """While the body runs, tell what is added to the logs in `folder`; all of it by the end."""
+def following_logs(
+    folder: Path, say: Callable[[str], object], *, raw: bool = False
+) -> Iterator[None]:
+    """While the body runs, tell what is added to the logs in `folder`; all of it by the end.
+
+    raw: as it was written, with its line ends; else for people, with the log's name before it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     follower, ended = LogFollower(folder), Event()
 
+    def tell(*, to_the_end: bool = False) -> None:
+        if raw:
+            for _, text in follower.lines(to_the_end=to_the_end):
+                say(f"{text}\n")
+        else:
+            for text in follower.news(to_the_end=to_the_end):
+                say(text)
+
     def follow() -> None:
         while not ended.wait(SECONDS_BETWEEN_LOOKS):
-            for text in follower.news():
-                say(text)
+            tell()
 
     thread = Thread(target=follow, daemon=True)
     thread.start()
@@ -59,5 +78,4 @@ def following_logs(folder: Path, say: Callable[[str], object]) -> Iterator[None]
     finally:
         ended.set()
         thread.join()
-        for text in follower.news(to_the_end=True):
-            say(text)
+        tell(to_the_end=True)

@@ -134,7 +134,7 @@ def free_port(host: str = LOOPBACK) -> int:
         return int(probe.getsockname()[1])
 
 
-def _head_command(port: int) -> list[str]:
+def head_command(port: int) -> list[str]:
     """`ray start` with no port of its own choice: two heads may share a machine."""
     options = {
         "node-ip-address": LOOPBACK,
@@ -157,7 +157,7 @@ def main() -> None:
     for sent in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sent, lambda *_: ended.set())
     launcher = int(os.environ[LAUNCHER_PID])
-    tree = ProcessTree(_head_command(int(sys.argv[1])), os.environ, sys.stdout.buffer)
+    tree = ProcessTree(head_command(int(sys.argv[1])), os.environ, sys.stdout.buffer)
     try:
         with contextlib.suppress(psutil.NoSuchProcess):
             starter = psutil.Process(launcher)

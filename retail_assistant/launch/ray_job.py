@@ -28,6 +28,8 @@ from retail_assistant.launch.spec import (
     read_manifest,
 )
 from retail_assistant.launch.workload import LAUNCHER_PID, PREEMPTED_MARK
+from retail_assistant.storage.bucket import bucket_of, fetch
+from retail_assistant.telemetry.tracing import TRACEPARENT
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -37,7 +39,10 @@ SECONDS_WITHOUT_ANSWER = 300.0
 """How long the head may be away: it restarts, or a network drops; the job goes on."""
 
 SECONDS_TO_STOP = SECONDS_TO_END + 30
-SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "WEBHOOK", "HEADERS")
+FORWARDED = ("RETAIL_", "OTEL_", "GOOGLE_CLOUD_PROJECT", TRACEPARENT)
+"""How the names begin of what a job gets: settings, and how its work is told of."""
+
 OF_THIS_MACHINE = frozenset({LAUNCHER_PID, LAUNCH_ID})
 IDENTITY = "retail_assistant/fingerprint"
 # Ray's own words for a job whose node is gone.
@@ -46,17 +51,25 @@ Say = Callable[[str], object]
 
 
 def forwarded_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The project's settings as a job gets them, without secrets.
+    """The project's settings as a job gets them, and the trace it is in; without secrets.
 
     Anyone can read those in a job's description; the cluster's own environment has to give them.
     """
     return {
         name: value
         for name, value in environment.items()
-        if name.startswith("RETAIL_")
+        if name.startswith(FORWARDED)
         and name not in OF_THIS_MACHINE
         and not _is_secret(name, value)
     }
+
+
+def storage_environment(spec: LaunchSpec) -> dict[str, str]:
+    """The settings by which a job finds the storage folder at the same path."""
+    bucket = bucket_of(spec.root)
+    if bucket is None:
+        return {"RETAIL_STORAGE_URI": str(spec.root)}
+    return {"RETAIL_STORAGE_URI": bucket.uri, "RETAIL_WORK_FOLDER": str(bucket.work_folder)}
 
 
 def _is_secret(name: str, value: str) -> bool:
@@ -87,6 +100,7 @@ def submission(spec: LaunchSpec, environment: Mapping[str, str]) -> dict[str, An
             wanted["entrypoint_num_gpus"] = needs.gpus
     variables = {
         **forwarded_environment(os.environ),
+        **storage_environment(spec),
         # Read by Ray's job supervisor: from SIGTERM to SIGKILL, and a while for the launcher.
         "RAY_JOB_STOP_WAIT_TIME_S": str(SECONDS_TO_END + 10),
         **environment,
@@ -208,6 +222,8 @@ def _manifest_of(spec: LaunchSpec, job: str, details: "JobDetails") -> Manifest:
 def failure_of(spec: LaunchSpec, said: str, *, made_room: bool = False) -> LaunchError:
     """Why a job left no manifest: in its own words where it had the time for them."""
     written = spec.folder / REASON_NAME
+    fetch(written)
+    fetch(spec.folder / PREEMPTED_MARK)
     reason = written.read_text() if written.is_file() else f"{spec.name}: {said}"
     made_room = made_room or (spec.folder / PREEMPTED_MARK).exists()
     return (Preempted if made_room else LaunchError)(reason)

@@ -24,6 +24,7 @@ from retail_assistant.launch.spec import (
 )
 from retail_assistant.launch.workload import PREEMPTED_MARK
 from retail_assistant.storage import write_atomically
+from retail_assistant.storage.bucket import bucket_of
 
 STOP_NAME = "stop"
 """A file in the artefact's folder: Ray kills its workers; this asks them to end by themselves."""
@@ -42,6 +43,11 @@ def run_on_nodes(spec: LaunchSpec) -> Manifest:
     if spec.accelerate is None:
         raise LaunchError(
             f"{spec.name}: nodes={spec.resources.nodes}; allowed: 1, it is no training"
+        )
+    if (bucket := bucket_of(spec.root)) is not None:
+        raise LaunchError(
+            f"{spec.name}: nodes={spec.resources.nodes}; allowed with the bucket {bucket.uri}: 1;"
+            " several nodes need a storage folder that all of them see"
         )
     with turn(spec) as done:
         if done is not None:

@@ -7,9 +7,23 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from retail_assistant.storage import StorageError, file_sha256, fingerprint, write_atomically
+from retail_assistant.storage import StorageError, file_sha256, fingerprint
+from retail_assistant.storage.bucket import (
+    bucket_of,
+    fetch,
+    publish,
+    read_pointer,
+    shared_sizes,
+    write_pointer,
+)
 
 MANIFEST_NAME = "manifest.json"
+_PLACE = 3
+"""An artefact's folder is artefacts/<name>/<fingerprint> below the storage folder."""
+
+_WHOLE: set[Path] = set()
+"""Artefacts of which this process knows that all of them is here."""
+
 PREEMPTED_EXIT_CODE = 143
 """How a workload ends that was asked to make room (128 + SIGTERM) and can go on later."""
 
@@ -137,8 +151,43 @@ class ArtefactRef(BaseModel):
         return manifest
 
     def path(self, output: str) -> Path:
-        """The absolute path of a named output."""
-        return self.manifest().path(self.folder, output)
+        """The absolute path of a named output, which is on this machine afterwards."""
+        path = self.manifest().path(self.folder, output)
+        fetch(path)
+        return path
+
+    @property
+    def local(self) -> Path:
+        """The folder, with all that is in it on this machine.
+
+        Raises:
+            BucketError: it cannot be read.
+        """
+        bucket = bucket_of(self.folder)
+        if bucket is not None and self.folder not in _WHOLE:
+            bucket.fetch_folder(self.folder)
+            _WHOLE.add(self.folder)
+        return self.folder
+
+
+def artefact_at(root: Path, name: str, fingerprint: str) -> ArtefactRef:
+    """The artefact of a fingerprint, there or not."""
+    return ArtefactRef(folder=root / "artefacts" / name / fingerprint, fingerprint=fingerprint)
+
+
+def fetch_inputs(spec: LaunchSpec) -> None:
+    """Have what a spec reads on this machine.
+
+    Raises:
+        BucketError: it cannot be read.
+    """
+    artefacts = spec.root / "artefacts"
+    for path in spec.paths.values():
+        if path.is_relative_to(artefacts):
+            name, mark, *_ = path.relative_to(artefacts).parts
+            _ = artefact_at(spec.root, name, mark).local
+        else:
+            fetch(path)
 
 
 def read_manifest(folder: Path, *, verify: bool = True) -> Manifest | None:
@@ -147,27 +196,38 @@ def read_manifest(folder: Path, *, verify: bool = True) -> Manifest | None:
     With `verify`, every output is there with its size and content, else it is not done.
     """
     path = folder / MANIFEST_NAME
+    fetch(path)
     if not path.is_file():
         return None
     try:
         manifest = Manifest.model_validate_json(path.read_text())
     except (ValidationError, json.JSONDecodeError, UnicodeDecodeError):
         return None
-    if verify and not all(_is_intact(folder, output) for output in manifest.outputs.values()):
-        return None
+    if verify:
+        shared = shared_sizes(folder)
+        outputs = manifest.outputs.values()
+        if not all(_is_intact(folder, one, shared.get(one.path)) for one in outputs):
+            return None
     return manifest
 
 
-def _is_intact(folder: Path, output: OutputFile) -> bool:
+def _is_intact(folder: Path, output: OutputFile, shared: int | None) -> bool:
+    """Whether a file is as it was made; `shared`: its bytes in the bucket, from where it comes."""
     path = folder / output.path
-    if not path.is_file() or path.stat().st_size != output.size:
+    is_here = path.is_file() and path.stat().st_size == output.size
+    if is_here and file_sha256(path) == output.sha256:
+        return True
+    if shared != output.size:
         return False
-    return file_sha256(path) == output.sha256
+    # It is fetched again when it is read.
+    path.unlink(missing_ok=True)
+    return True
 
 
 def write_artefact_ref(ref: ArtefactRef, root: Path, name: str, partition: str | None) -> None:
     """Make an artefact the one that an asset (partition) refers to."""
-    write_atomically(_pointer(root, name, partition), ref.model_dump_json())
+    publish(ref.folder)
+    write_pointer(_pointer(root, name, partition), ref.model_dump_json())
 
 
 def read_artefact_ref(root: Path, name: str, partition: str | None = None) -> ArtefactRef:
@@ -176,11 +236,13 @@ def read_artefact_ref(root: Path, name: str, partition: str | None = None) -> Ar
     Raises:
         StorageError: it was never materialized.
     """
-    pointer = _pointer(root, name, partition)
-    if not pointer.is_file():
+    text = read_pointer(_pointer(root, name, partition))
+    if text is None:
         of_partition = f" for {partition}" if partition else ""
         raise StorageError(f"{name} does not exist{of_partition} yet; materialize it first")
-    return ArtefactRef.model_validate_json(pointer.read_text())
+    ref = ArtefactRef.model_validate_json(text)
+    # The same artefact lies elsewhere in another machine's working copy.
+    return ref.model_copy(update={"folder": root.joinpath(*ref.folder.parts[-_PLACE:])})
 
 
 def _pointer(root: Path, name: str, partition: str | None) -> Path:

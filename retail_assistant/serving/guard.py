@@ -32,29 +32,17 @@ from retail_assistant.corpus.rendering import (
     MAX_NAME_CHARACTERS,
     item_code,
     plain_text,
-    render_record,
-    rendered_attributes,
 )
+from retail_assistant.serving.forbidden import forbidden
 from retail_assistant.serving.prices import current_price
+from retail_assistant.serving.record_words import FRAME, RecordWords, words_of
 from retail_assistant.serving.turns import Correction
 
 Record = Mapping[str, Any]
 
-_LINK = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\S+|\b[\w-]+\.(?:com|net|org|shop)\b", re.I)
-_PROMISE = re.compile(
-    r"\b(?:in|out of) stock\b|\bsold out\b"
-    r"|\b(?:ships?|delivered|delivery) (?:in|within|by|is free)\b"
-    r"|\bfree (?:shipping|delivery|returns)\b|\b(?:discount|coupon|promo) code\b",
-    re.I,
-)
 _MONEY = re.compile(
     r"(?:₹|\brs\.?|\binr\b|\bprice[^\d\n]{0,40}?|\bcosts?[^\d\n]{0,20}?)\s*(\d[\d,]*(?:\.\d+)?)"
     r"|(\d[\d,]*(?:\.\d+)?)\s*(?:rupees|inr\b|rs\b)",
-    re.I,
-)
-_PRAISE = re.compile(
-    r"\b(?:best|finest|greatest|(?:most|highest|top)[- ](?:\w+ )?(?:popular|rated|quality|selling)"
-    r"|unbeatable|(?:award|prize)[- ]winning|world[- ]class|in the world|number one|guaranteed)\b",
     re.I,
 )
 # "The warranty of … is", "its origin is": what is spoken of.
@@ -95,12 +83,7 @@ _COURTESY = frozenset(
         "details",
     ]
 )
-_CONTEXT = 6
 _SHOWN = 200
-_WORDS_OF_A_VALUE = 6
-_FRAME = frozenset({"catalog", "price", "category", "brand", "item", "name"})
-"""What records call their own lines."""
-_WORD = re.compile(r"[^\W_]+")
 # Neither "Rs. 500" nor an initial ends a sentence.
 _SENTENCE_END = re.compile(r"\n+|(?<!\b[Rr]s)(?<![\s(][A-Z])[.!?][\"')\u201d]?\s+(?=\S)")
 
@@ -151,49 +134,14 @@ class Reviewer:
         self._question = question
         self._records = {record["product_id"]: record for record in records}
         self._subject = next(iter(self._records), None)
-
-    @cached_property
-    def _record_words(self) -> frozenset[str]:
-        shown = " ".join(map(render_record, self._records.values()))
-        return frozenset(_words_of(shown))
-
-    @cached_property
-    def safe_words(self) -> frozenset[str]:
-        """Words that may be said before their sentence is known: the records' and small ones.
-
-        Not all of the records': a long value may be an order to the model, and obeying it takes its
-        words. Nor numbers, which may be prices, and praise, but where a name has them.
-        """
-        named, told = set[str](), set[str]()
-        for record in self._records.values():
-            known = (record["name"], record.get("brand"), item_code(record["product_id"]))
-            named.update(_words_of(" ".join(filter(None, known))))
-            kinds = (record.get("subcategory"), record.get("category"))
-            pairs = rendered_attributes(record)
-            shown = [text for pair in pairs for text in pair] + list(filter(None, kinds))
-            told.update(*(w for w in map(_words_of, shown) if len(w) <= _WORDS_OF_A_VALUE))
-        told.update(_words_of(self._question), _FRAME)
-        careful = {one for one in told if one.isdecimal() or _PRAISE.search(one)}
-        return frozenset(named | (told - careful)) | stop_words()
-
-    def is_safe(self, words: str) -> bool:
-        """Whether a piece of text holds only such words."""
-        return self.safe_words.issuperset(_words_of(words))
-
-    def spans(self, text: str) -> bool:
-        """Whether the end of a text stands in the middle of a record's name."""
-        around = text[-_CONTEXT:].strip()
-        names = (str(record["name"]) for record in self._records.values())
-        return any(around in name and not name.endswith(around) for name in names)
+        self.words = RecordWords(question, records)
 
     def review(self, sentence: str) -> Review:
         """What may be said of a sentence."""
         if not sentence.strip():
             return Review(sentence)
-        if found := _LINK.search(sentence) or _PROMISE.search(sentence):
-            return _withheld("promise", found[0])
-        if (praise := self._praise(sentence)) is not None:
-            return _withheld("praise", praise)
+        if (found := forbidden(sentence, self.words.names)) is not None:
+            return _withheld(*found)
         reading = self._read(sentence, self._subject)
         if reading.empty:
             return Review(sentence)
@@ -212,23 +160,15 @@ class Reviewer:
             return _withheld("unsupported", sentence.strip())
         return mended or Review(sentence)
 
-    def _praise(self, sentence: str) -> str | None:
-        """Praise in a sentence; a name may hold such words, such as "Best Fit"."""
-        found = _PRAISE.search(sentence)
-        if found is None:
-            return None
-        names = (str(record["name"]).casefold() for record in self._records.values())
-        return None if any(found[0].casefold() in name for name in names) else found[0]
-
     def _is_about_nothing(self, sentence: str, record: Record, named: NamedText) -> bool:
         """Whether a sentence says nothing of a product, a price, an attribute or its value."""
         facts = self._facts.products.get(record["product_id"])
         if named.products or _MONEY.search(sentence) or facts is None or _said(facts, named):
             return False
-        words = _words_of(sentence)
-        if self._guard._attributes.find(named.text.words) or not _FRAME.isdisjoint(words):
+        words = words_of(sentence)
+        if self._guard._attributes.find(named.text.words) or not FRAME.isdisjoint(words):
             return False
-        known = stop_words() | _COURTESY | set(_words_of(self._question))
+        known = stop_words() | _COURTESY | set(words_of(self._question))
         return not known.issuperset(words)
 
     def _beside_not_knowing(
@@ -324,7 +264,7 @@ class Reviewer:
         for match in _SUBJECT.finditer(sentence):
             words = normalise(match[1]).split()
             known = self._guard._attributes.find(words) or _NO_ATTRIBUTES.intersection(words)
-            if not known and not self._record_words.issuperset(match[1].casefold().split()):
+            if not known and not self.words.shown.issuperset(match[1].casefold().split()):
                 return match[1].casefold()
         return None
 
@@ -459,10 +399,6 @@ def called_product(record: Record) -> str:
     """How a product is called so that nobody can mistake it: its name and its item code."""
     name = plain_text(str(record["name"]), MAX_NAME_CHARACTERS)
     return f"{name} (item {plain_text(item_code(record['product_id']))})"
-
-
-def _words_of(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())
 
 
 def _money(price: float) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from retail_assistant.corpus.rendering import PROMPT_VERSION, Message
-from retail_assistant.evaluation.registry import Champion, champion_path, read_champion
+from retail_assistant.evaluation.registry import Champion, champion_if_any
 from retail_assistant.launch.spec import ArtefactRef, read_artefact_ref
 from retail_assistant.serving.model_servers.endpoint import AWAY
 from retail_assistant.serving.model_servers.server import PROBE, ModelServerError
@@ -70,6 +70,7 @@ class LiveStatus:
         failed.
     switches: how often a model or an index was replaced.
     borrowed: turns that are being answered.
+    cache_usage: how full the model's key-value cache is, 0 to 1; None: its server does not tell.
     """
 
     ready: bool
@@ -79,6 +80,7 @@ class LiveStatus:
     model_starts: int
     switches: int
     borrowed: int
+    cache_usage: float | None = None
 
 
 @dataclass(eq=False)
@@ -206,6 +208,7 @@ class LiveAssistant(Generic[Shop]):
             model_starts=model.server.starts if model else 0,
             switches=self._switches,
             borrowed=max(self._model_users.users, self._index_users.users),
+            cache_usage=model.server.cache_usage if model else None,
         )
 
     def now(self) -> Live[Shop]:
@@ -254,9 +257,7 @@ class LiveAssistant(Generic[Shop]):
         self._retire(before)
 
     def _read_champion(self) -> Champion | None:
-        if champion_path(self._settings).is_file():
-            return read_champion(self._settings)
-        return None
+        return champion_if_any(self._settings)
 
     async def _look_at_index(self) -> None:
         ref = await asyncio.to_thread(read_artefact_ref, self._settings.storage, INDEX)
@@ -266,7 +267,8 @@ class LiveAssistant(Generic[Shop]):
         if self._was_refused(INDEX, ref, SECONDS_TO_RETRY):
             return
         try:
-            shop = await asyncio.to_thread(self._open_shop, ref.folder / "index", ref.fingerprint)
+            folder = await asyncio.to_thread(lambda: ref.local / "index")
+            shop = await asyncio.to_thread(self._open_shop, folder, ref.fingerprint)
         except Exception as error:
             self._refuse(INDEX, ref, error)
             return

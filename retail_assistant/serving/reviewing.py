@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 
 from retail_assistant.serving.guard import Reviewer, sentences
+from retail_assistant.serving.record_words import RecordWords
 from retail_assistant.serving.turns import Correction, Written
 
 NOTHING_LEFT = "Our catalog does not say."
@@ -36,11 +37,11 @@ async def reviewed(
         whole = ""
         for part in list(sentences(waiting)):
             whole += part
-            if reviewer.spans(whole):
+            if reviewer.words.spans(whole):
                 continue
             yield _said(_allowed(whole, told, reviewer, progress), progress)
             waiting, told, whole = waiting[len(whole) :], 0, ""
-        safe = _safe_length(waiting, reviewer)
+        safe = _safe_length(waiting, reviewer.words)
         if safe > told:
             yield _said(waiting[told:safe], progress)
             told = safe
@@ -55,14 +56,18 @@ def _said(text: str, progress: Progress) -> str:
     return text
 
 
-def _safe_length(text: str, reviewer: Reviewer) -> int:
-    """How many characters may be said before the sentence is whole: those of safe, whole words."""
+def _safe_length(text: str, words: RecordWords) -> int:
+    """How many characters may be said before the sentence is whole: those of safe words.
+
+    The last word may go on; what there is of it waits for no blank if it is a safe word itself.
+    """
     length = 0
     for end in (place for place, character in enumerate(text) if character.isspace()):
-        if not reviewer.is_safe(text[length:end]):
-            break
+        if not words.are_safe(text[length:end]):
+            return length
         length = end
-    return length
+    begun = text[-1:].isalpha() and words.are_safe(text[length:])
+    return len(text) if begun else length
 
 
 def _allowed(sentence: str, told: int, reviewer: Reviewer, progress: Progress) -> str:

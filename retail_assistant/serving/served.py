@@ -7,7 +7,7 @@ from typing import Literal
 
 from retail_assistant.corpus.encoding import Encoder, PromptStyle
 from retail_assistant.evaluation.registry import Champion
-from retail_assistant.launch.spec import ArtefactRef, LaunchSpec, Resources
+from retail_assistant.launch.spec import ArtefactRef, LaunchSpec, Resources, artefact_at
 from retail_assistant.settings import Settings
 from retail_assistant.training.planning.devices import local_devices
 
@@ -33,7 +33,7 @@ class ServedModel:
     @property
     def adapter(self) -> Path:
         """Folder of its PEFT adapter."""
-        return self.champion.adapter.folder / "adapter"
+        return self.champion.adapter.local / "adapter"
 
     def encoder(self) -> Encoder:
         """What makes tokens of its prompts, as in training (loads the tokenizer)."""
@@ -54,7 +54,7 @@ def served_model(champion: Champion, settings: Settings) -> ServedModel:
     Raises:
         LaunchError: its adapter is gone.
     """
-    base = settings.storage / "artefacts" / "base_model" / champion.base_model / "model"
+    base = artefact_at(settings.storage, "base_model", champion.base_model).local / "model"
     # As it was trained; what was trained before there was a choice says nothing of it.
     style = champion.adapter.manifest().metrics.get("prompt_style", "chat")
     return ServedModel(champion, base, style)
@@ -85,4 +85,4 @@ def merge_spec(served: ServedModel, settings: Settings, precision: Precision) ->
 
 def merged_folder(ref: ArtefactRef) -> Path:
     """The model folder of a finished merge."""
-    return ref.folder / "model"
+    return ref.local / "model"

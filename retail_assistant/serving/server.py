@@ -5,6 +5,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
+from math import nan
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
@@ -111,6 +112,11 @@ def _watch(metrics: Metrics, live: LiveAssistant[Catalog], feedback: FeedbackSto
         "retail_model_starts",
         "How often the present model's server was started.",
         lambda: live.status().model_starts,
+    )
+    metrics.watch(
+        "retail_model_cache_usage",
+        "How full the model's key-value cache is, 0 to 1; NaN: its server does not tell.",
+        lambda: nan if (usage := live.status().cache_usage) is None else usage,
     )
     metrics.watch(
         "retail_switches",

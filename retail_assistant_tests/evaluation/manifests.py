@@ -13,18 +13,23 @@ from retail_assistant.storage import file_sha256
 
 def finished(
     folder: Path,
-    frames: Mapping[str, pl.DataFrame],
+    frames: Mapping[str, pl.DataFrame | bytes],
     metrics: Mapping[str, Any],
     inputs: Mapping[str, str],
 ) -> None:
-    """Write the frames and the manifest."""
-    folder.mkdir(parents=True)
+    """Write the frames (or files of any content) and the manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
     outputs = {}
     for name, frame in frames.items():
-        path = folder / f"{name}.parquet"
-        frame.write_parquet(path)
+        path = folder / (name if isinstance(frame, bytes) else f"{name}.parquet")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(frame, bytes):
+            path.write_bytes(frame)
+        else:
+            frame.write_parquet(path)
         size, digest = path.stat().st_size, file_sha256(path)
-        outputs[name] = OutputFile(path=path.name, sha256=digest, size=size)
+        inside = str(path.relative_to(folder))
+        outputs[name] = OutputFile(path=inside, sha256=digest, size=size)
     now = datetime.now(UTC)
     manifest = Manifest(
         name="planted",

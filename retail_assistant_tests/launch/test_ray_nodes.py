@@ -12,7 +12,7 @@ import pytest
 
 from retail_assistant.launch.processes import ProcessTree
 from retail_assistant.launch.ray_cluster import RAY_ADDRESS, local_environment
-from retail_assistant.launch.ray_head import LOOPBACK, _head_command, free_port
+from retail_assistant.launch.ray_head import LOOPBACK, free_port, head_command
 from retail_assistant.launch.ray_job import run_ray_job
 from retail_assistant.launch.spec import LaunchError, LaunchSpec, Resources
 from retail_assistant.storage import temporary_folder
@@ -44,7 +44,7 @@ def cluster() -> Iterator[dict[str, str]]:
         environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "1"
         environment.pop(RAY_ADDRESS, None)
         output = stack.enter_context((folder / "nodes.txt").open("wb"))
-        head = [word for word in _head_command(port) if not word.startswith("--num-cpus")]
+        head = [word for word in head_command(port) if not word.startswith("--num-cpus")]
         gcs = next(word.partition("=")[2] for word in head if word.startswith("--port="))
         more = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=2"]
         more += [f"--address={LOOPBACK}:{gcs}", f"--node-ip-address={LOOPBACK}"]

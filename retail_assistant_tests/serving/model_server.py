@@ -26,6 +26,7 @@ class ModelServer:
         self.left = 0
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str] = []
+        self.traces: list[str] = []
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -47,6 +48,7 @@ class ModelServer:
         body = await request.json()
         self.bodies.append(body)
         self.keys.append(request.headers.get("Authorization", ""))
+        self.traces.append(request.headers.get("traceparent", ""))
         if not self.ready:
             return web.json_response({"error": {"message": "secret words"}}, status=503)
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})

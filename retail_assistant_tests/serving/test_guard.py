@@ -243,6 +243,15 @@ def test_words_of_the_record_are_not_held_back(guard: Guard, cotton: dict[str, A
     assert progress.end.completion_tokens > 0
 
 
+def test_the_first_token_is_passed_on_as_it_comes(guard: Guard, cotton: dict[str, Any]) -> None:
+    pieces, _ = _streamed(f"The fabric of {cotton['name']} is Cotton.", _over(guard, cotton), 3)
+    assert pieces[0] == "The"
+    unsafe, progress = _streamed("Theorems cost Rs. 5.", _over(guard, cotton), 3)
+    assert unsafe[0] == "The"
+    assert "Rs. 5" not in "".join(unsafe)
+    assert progress.corrections
+
+
 def test_what_was_begun_and_is_not_known_ends_so(guard: Guard, rows: list[Any]) -> None:
     bare = next(row for row in rows if _value(row, "Fabric") is None)
     pieces, progress = _streamed(f"The fabric of {bare['name']} is Velvet.\n", _over(guard, bare))
@@ -270,5 +279,5 @@ def test_any_text_comes_to_an_end(guard: Guard, text: str, size: int) -> None:
 def test_a_name_with_a_full_stop_is_read_whole(guard: Guard, cotton: dict[str, Any]) -> None:
     renamed = {**cotton, "name": "Dr. Cotton vs. Silk Women's Kurta"}
     reviewer = guard.over("What is it?", [renamed])
-    assert reviewer.spans("The fabric of Dr. Cotton vs. ")
-    assert not reviewer.spans("The fabric of the kurta is Cotton. ")
+    assert reviewer.words.spans("The fabric of Dr. Cotton vs. ")
+    assert not reviewer.words.spans("The fabric of the kurta is Cotton. ")

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from retail_assistant.serving.model_servers.server import Care, ModelServerError
-from retail_assistant.serving.model_servers.variants import Variants
+from retail_assistant.serving.model_servers.endpoint import Endpoint, connect
+from retail_assistant.serving.model_servers.server import METRICS_ROUTE, Care, ModelServerError
+from retail_assistant.serving.model_servers.variants import CACHE, Variants
 from retail_assistant.serving.options import ServingSettings, Variant
 from retail_assistant.serving.turns import ModelAwayError
 from retail_assistant.settings import Settings
@@ -87,5 +88,32 @@ def test_the_model_of_a_url_is_the_one_that_is_named(tmp_path: Path) -> None:
                 await variants(url, "url", tmp_path, model_name="two").open(None)
         with pytest.raises(ModelServerError, match="does not answer"):
             await variants(url, "url", tmp_path).open(None)
+
+    asyncio.run(run())
+
+
+METRICS = """# TYPE vllm:kv_cache_usage_perc gauge
+vllm:kv_cache_usage_perc{engine="0",model_name="base"} 0.25
+vllm:kv_cache_usage_perc{engine="1",model_name="base"} 0.75
+"""
+
+
+@pytest.mark.parametrize(("text", "usage"), [(METRICS, 0.75), ("", None), ("no metrics {", None)])
+def test_the_fullest_engine_s_cache_is_told(text: str, usage: float | None) -> None:
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(text=text)
+
+    async def run() -> None:
+        server = ModelServer("one")
+        app = server.app()
+        app.router.add_get(METRICS_ROUTE, metrics)
+        server.app = lambda: app  # type: ignore[method-assign]
+        async with listening(server) as url:
+            connection = connect(Endpoint(url), 5.0)
+            assert await connection.gauge(METRICS_ROUTE, CACHE["vllm"], 5.0) == usage
+            await connection.close()
+        gone = connect(Endpoint(url), 5.0)
+        assert await gone.gauge(METRICS_ROUTE, CACHE["vllm"], 5.0) is None
+        await gone.close()
 
     asyncio.run(run())

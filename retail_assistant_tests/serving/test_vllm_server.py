@@ -16,10 +16,15 @@ from retail_assistant.serving.model_servers.variants import OpenModel, Variants
 from retail_assistant.serving.options import ServingSettings
 from retail_assistant.serving.served import served_model
 from retail_assistant.serving.turns import ModelAwayError
+from retail_assistant.telemetry import tracing
 from retail_assistant_tests.evaluation.test_engine import TALKATIVE
 from retail_assistant_tests.families import family_of
 from retail_assistant_tests.model_families import gemma_tokenizer, save_tiny_model
 from retail_assistant_tests.serving.champions import champion, storage_with
+from retail_assistant_tests.telemetry.collector import Collector
+from retail_assistant_tests.telemetry.conftest import collector
+
+__all__ = ["collector"]
 
 LENGTH = 512
 HISTORY = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello."}]
@@ -41,7 +46,9 @@ def _of_servers() -> list[psutil.Process]:
 
 
 @pytest.mark.slow
-def test_vllm_reads_what_was_trained_takes_in_adapters_and_comes_back(tmp_path: Path) -> None:
+def test_vllm_reads_what_was_trained_takes_in_adapters_and_comes_back(
+    tmp_path: Path, collector: Collector
+) -> None:
     base = tmp_path / "base"
     # Gemma: its template refuses a system message, and both it and the tokenizer write a beginning.
     save_tiny_model(base, gemma_tokenizer(), **TALKATIVE)
@@ -54,7 +61,11 @@ def test_vllm_reads_what_was_trained_takes_in_adapters_and_comes_back(tmp_path: 
     engine = TransformersEngine(base, paths, encoder, gemma_tokenizer(), LENGTH)
     wanted = {job: engine.answer([PROMPT], TOKENS, job)[0].text for job in paths}
     assert wanted["one"] != wanted["two"]
-    serving = ServingSettings(weights="adapter", max_context_tokens=LENGTH)
+    serving = ServingSettings(
+        weights="adapter",
+        max_context_tokens=LENGTH,
+        vllm_options=["--no-disable-log-stats"],
+    )
     care = Care(seconds_to_start=300, seconds_between_looks=1, most_seconds_between_starts=2)
 
     async def run() -> None:
@@ -77,6 +88,11 @@ def test_vllm_reads_what_was_trained_takes_in_adapters_and_comes_back(tmp_path: 
             with pytest.raises(PromptTooLongError):
                 await anext(old.stream([{"role": "user", "content": "word " * 2000}], 1))
 
+            async with asyncio.timeout(60):
+                while (usage := old.server.cache_usage) is None:
+                    await asyncio.sleep(0.1)
+            assert 0 <= usage <= 1
+
             # Both answer at once, from one server.
             new = await variants.open(second, beside=old)
             assert new.server is old.server
@@ -98,10 +114,17 @@ def test_vllm_reads_what_was_trained_takes_in_adapters_and_comes_back(tmp_path: 
             async with asyncio.timeout(300):
                 while not new.ready:
                     await asyncio.sleep(0.1)
-            # What it had taken in it has again.
-            assert await text_of(new, PROMPT) == wanted["two"]
+            # What it had taken in it has again. Asked in a trace, it adds its own span to it.
+            with tracing.span("turn"):
+                assert await text_of(new, PROMPT) == wanted["two"]
         finally:
             await variants.close(new)
         assert not _of_servers()
 
     asyncio.run(run())
+    tracing.flush()
+    turn = collector.one("turn")
+    (request,) = [one for one in collector.spans if one.parent == turn.span]
+    assert (request.name, request.trace) == ("llm_request", turn.trace)
+    assert request.service == "retail-assistant-vllm"
+    assert request.attributes["gen_ai.usage.completion_tokens"] > 0

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from retail_assistant.serving.api.errors import ApiError, unexpected
 from retail_assistant.serving.api.metrics import Metrics
 from retail_assistant.serving.api.requests import new_request_id
+from retail_assistant.telemetry.context import log_context
 
 access = logging.getLogger("retail_assistant.access")
 
@@ -33,6 +35,9 @@ DEFAULT_HEADERS = {
 where they come from."""
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+HTTP_REQUEST = "httpRequest"
+"""What Google Cloud Logging knows a request by, in logs that are JSON."""
+
 _CLIENT_GONE = 499
 _DRAINED_BYTES = 1 << 20
 _DRAIN_SECONDS = 2.0
@@ -58,18 +63,19 @@ class Doorway:
                 _put_on(MutableHeaders(scope=message), number)
             await send(message)
 
-        try:
-            await self.app(scope, receive, send_with_headers)
-        except ClientDisconnect:
-            status = _CLIENT_GONE
-        except Exception as error:
-            told = unexpected(error, with_text=self._log_text)
-            if status:
-                # The answer has begun; all that is left is to break it off, without a word.
-                raise _BrokenOffError from None
-            await told.response()(scope, receive, send_with_headers)
-        finally:
-            self._note(scope, number, status, time.monotonic() - began)
+        with log_context(request_id=number):
+            try:
+                await self.app(scope, receive, send_with_headers)
+            except ClientDisconnect:
+                status = _CLIENT_GONE
+            except Exception as error:
+                told = unexpected(error, with_text=self._log_text)
+                if status:
+                    # The answer has begun; all that is left is to break it off, without a word.
+                    raise _BrokenOffError from None
+                await told.response()(scope, receive, send_with_headers)
+            finally:
+                self._note(scope, number, status, time.monotonic() - began)
 
     def _note(self, scope: Scope, number: str, status: int, seconds: float) -> None:
         # The route's template, not what the client wrote: paths may hold anything.
@@ -78,7 +84,28 @@ class Doorway:
         self._metrics.request(route, method, status)
         caller = scope.get("state", {}).get("caller", "-")
         milliseconds = 1000 * seconds
-        access.info("%s %s %s %d %.0fms %s", number, method, route, status, milliseconds, caller)
+        access.info(
+            "%s %s %s %d %.0fms %s",
+            number,
+            method,
+            route,
+            status,
+            milliseconds,
+            caller,
+            extra={
+                "caller": caller,
+                HTTP_REQUEST: _as_cloud_has_it(method, route, status, seconds),
+            },
+        )
+
+
+def _as_cloud_has_it(method: str, route: str, status: int, seconds: float) -> dict[str, Any]:
+    return {
+        "requestMethod": method,
+        "requestUrl": route,
+        "status": status,
+        "latency": f"{seconds:.3f}s",
+    }
 
 
 class _BrokenOffError(RuntimeError):

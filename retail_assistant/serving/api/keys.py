@@ -6,8 +6,10 @@ what slow password hashes are for, and a fast hash keeps a check per request che
 
 import hashlib
 import json
+import logging
 import re
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,11 +18,17 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from retail_assistant.storage import StorageError, write_atomically
+from retail_assistant.storage import StorageError
+from retail_assistant.storage.bucket import BucketError, bucket_of, read_pointer, write_pointer
 
 FILE = "keys.json"
 PREFIX = "ra-"
 SECONDS_TO_WAIT = 10.0
+SECONDS_BETWEEN_LOOKS = 10.0
+"""Into a bucket, where another machine may have made or revoked a key."""
+
+log = logging.getLogger(__name__)
+
 _RANDOM_BYTES = 32
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
@@ -50,6 +58,7 @@ class ApiKeys:
     def __init__(self, storage: Path) -> None:
         self.path = storage / "serving" / FILE
         self._seen: tuple[int, int, int] | None = None
+        self._look_again = 0.0
         self._keys: list[ApiKey] = []
 
     def all(self) -> list[ApiKey]:
@@ -58,6 +67,12 @@ class ApiKeys:
         Raises:
             StorageError: the file is there and cannot be read; nobody is let in by mistake.
         """
+        if bucket_of(self.path) is not None and time.monotonic() >= self._look_again:
+            self._look_again = time.monotonic() + SECONDS_BETWEEN_LOOKS
+            try:
+                read_pointer(self.path)
+            except BucketError as error:
+                log.warning("the keys of before are used: %s", error)
         try:
             status = self.path.stat()
         except FileNotFoundError:
@@ -120,10 +135,11 @@ class ApiKeys:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(self.path.parent / ".keys.lock", timeout=SECONDS_TO_WAIT):
+                self._look_again = 0.0
                 keys = list(self.all())
                 yield keys
                 document = json.dumps(_KEYS.dump_python(keys, mode="json"), indent=1)
-                write_atomically(self.path, document + "\n")
+                write_pointer(self.path, document + "\n")
         except Timeout as error:
             raise StorageError(
                 f"{self.path} is being changed by another process; try again"

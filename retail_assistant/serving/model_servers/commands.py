@@ -12,6 +12,7 @@ from retail_assistant.evaluation.adapter_weights import adapted_modules, rank_st
 from retail_assistant.launch.ray_head import LOOPBACK, free_port
 from retail_assistant.serving.model_servers.endpoint import Endpoint
 from retail_assistant.serving.model_servers.server import Command
+from retail_assistant.telemetry.tracing import SERVICE, is_traced, traces_url
 from retail_assistant.vllm_options import engine_arguments, vllm_environment
 
 MOST_ADAPTERS = 4
@@ -22,6 +23,11 @@ VLLM = (sys.executable, "-m", "vllm.entrypoints.launchers.api_server.entry")
 TRANSFORMERS = (sys.executable, "-m", "transformers.cli.transformers", "serve")
 # vLLM looks up its host's address for the traffic between its own processes.
 _OWN_ADDRESS = {"VLLM_HOST_IP": LOOPBACK, "VLLM_LOOPBACK_IP": LOOPBACK}
+# Without it vLLM speaks gRPC to the collector, whatever the general variable says.
+_TRACED = {
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+    "OTEL_SERVICE_NAME": f"{SERVICE}-vllm",
+}
 
 
 def vllm_command(
@@ -46,11 +52,14 @@ def vllm_command(
         more: more options of `vllm serve`; they win.
     """
     arguments = engine_arguments(model, max_length, on_gpu=on_gpu)
+    # A traced request fails an assertion of vLLM's where it keeps no statistics.
+    arguments["disable_log_stats"] = not is_traced()
     if adapters:
         arguments |= adapter_arguments(list(adapters.values()))
     socket, key = folder / "model.sock", secrets.token_urlsafe(32)
     words = [*VLLM, *options(arguments), "--served-model-name", name, "--uds", str(socket)]
     words += ["--disable-uvicorn-access-log", "--no-enable-log-requests", "--disable-fastapi-docs"]
+    words += ["--otlp-traces-endpoint", url] if (url := traces_url()) else []
     if adapters:
         found = [json.dumps({"name": one, "path": str(path)}) for one, path in adapters.items()]
         words += ["--lora-modules", *found]
@@ -60,6 +69,7 @@ def vllm_command(
         # Not among the words: those are shown to all users of the machine.
         "VLLM_API_KEY": key,
         **({"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"} if adapters else {}),
+        **(_TRACED if is_traced() else {}),
     }
     return Command([*words, *more], Endpoint("http://model", key, socket), environment)
 

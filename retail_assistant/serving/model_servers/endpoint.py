@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from retail_assistant.corpus.encoding import Encoder
 from retail_assistant.corpus.rendering import Message
 from retail_assistant.serving.turns import ModelAwayError, Written
+from retail_assistant.telemetry.tracing import trace_headers
 
 if TYPE_CHECKING:
     from httpx2 import AsyncClient
@@ -63,6 +64,21 @@ class Connection:
         except httpx2.HTTPError:
             return False
         return answer.is_success
+
+    async def gauge(self, path: str, name: str, seconds: float) -> float | None:
+        """The highest value of a gauge among the metrics at `path`; None: it tells none."""
+        import httpx2
+        from prometheus_client.parser import text_string_to_metric_families
+
+        try:
+            answer = await self.http.get(path, timeout=seconds)
+            families = list(text_string_to_metric_families(answer.text))
+        except (httpx2.HTTPError, ValueError):
+            return None
+        found = [
+            sample.value for family in families for sample in family.samples if sample.name == name
+        ]
+        return max(found, default=None)
 
     async def model_names(self) -> list[str]:
         """The names of the models that the server lists.
@@ -164,7 +180,10 @@ class TokenWriter:
         request = self.request(name, prompt, max_tokens)
         with _as_away():
             chunks = await connection.openai.completions.create(
-                **request, stream=True, stream_options={"include_usage": True}
+                **request,
+                stream=True,
+                stream_options={"include_usage": True},
+                extra_headers=trace_headers(),
             )
             async with aclosing(_pieces(chunks, lambda choice: choice.text)) as pieces:
                 async for piece in pieces:
@@ -196,6 +215,7 @@ class ChatWriter:
                 stream=True,
                 stream_options={"include_usage": True},
                 extra_body=self.extra,
+                extra_headers=trace_headers(),
             )
             async with aclosing(_pieces(chunks, lambda choice: choice.delta.content)) as pieces:
                 async for piece in pieces:

@@ -33,6 +33,7 @@ from retail_assistant.serving.turns import ModelAwayError, Written
 
 GUARD = "retail_assistant.serving.model_servers.guard"
 PROBE: list[Message] = [{"role": "user", "content": "Hello"}]
+METRICS_ROUTE = "/metrics"
 SECONDS_BETWEEN_TRIES = 0.2
 LOG_TAIL_LINES = 15
 SECONDS_TO_END = 60.0
@@ -144,6 +145,7 @@ class ModelServer:
         choose: which of its models has to write before it counts as started; asked at each start.
         care: how it is watched.
         log_path: for what it writes.
+        cache: the metric that tells how full its key-value cache is, where it has one.
     """
 
     def __init__(
@@ -156,10 +158,12 @@ class ModelServer:
         choose: Callable[[Connection], Awaitable[str]],
         care: Care,
         log_path: Path,
+        cache: str | None = None,
     ) -> None:
         self.name, self.writer = name, writer
         self._command, self._health, self._care = command, health, care
         self._choose, self._log = choose, log_path
+        self._cache = cache
         self._folder = TemporaryDirectory(prefix="retail-model-")
         self._running: Running | None = None
         self._keeping: asyncio.Task[None] | None = None
@@ -167,6 +171,8 @@ class ModelServer:
         self._failures = 0
         self.why: str | None = "it was not started yet"
         self.starts = 0
+        self.cache_usage: float | None = None
+        """How full its key-value cache was at the last look, 0 to 1; None: it does not tell."""
 
     @property
     def ready(self) -> bool:
@@ -276,6 +282,7 @@ class ModelServer:
     async def _keep(self, running: Running) -> None:
         while True:
             self.why = await self._until_away(running)
+            self.cache_usage = None
             self._running = None
             log.warning("%s is away: %s", self.name, self.why)
             await running.end()
@@ -301,6 +308,10 @@ class ModelServer:
                 return f"the server {running.process.last_words()}"
             well = await running.connection.is_healthy(self._health, self._care.seconds_of_a_look)
             self._failures = 0 if well else self._failures + 1
+            if self._cache:
+                self.cache_usage = await running.connection.gauge(
+                    METRICS_ROUTE, self._cache, self._care.seconds_of_a_look
+                )
             if self._failures >= self._care.failures:
                 return f"{self._health} did not answer with success {self._failures} times"
 

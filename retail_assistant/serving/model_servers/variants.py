@@ -58,6 +58,8 @@ HEALTH = {
     # https://docs.nvidia.com/nim/large-language-models/latest/reference/api-reference.html
     "nim": "/v1/health/ready",
 }
+CACHE = {"vllm": "vllm:kv_cache_usage_perc"}
+"""vLLM tells it where it keeps statistics (`--no-disable-log-stats`)."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,7 @@ class Variants:
             writer=how.writer,
             choose=how.choose,
             care=self._care,
+            cache=CACHE.get(self._serving.variant),
             log_path=self._settings.storage
             / "serving"
             / f"{self._serving.variant}-{os.getpid()}-{number}.txt",

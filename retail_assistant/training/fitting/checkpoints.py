@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from retail_assistant.storage import write_atomically
+from retail_assistant.storage.bucket import publish
 
 COMPLETE_MARK = "complete"
 CHECKPOINTS = "checkpoints"
@@ -36,8 +37,9 @@ class CheckpointMark(BaseModel):
     best_step: int | None = Field(default=None, description="With the lowest validation loss.")
 
     def write(self, checkpoint: Path) -> None:
-        """Declare a checkpoint whole."""
+        """Declare a checkpoint whole; it outlives this machine."""
         write_atomically(checkpoint / COMPLETE_MARK, self.model_dump_json(indent=2))
+        publish(checkpoint)
 
 
 def stage_folder(artefact: Path, stage: str) -> Path:

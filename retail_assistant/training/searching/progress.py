@@ -20,8 +20,15 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 
-from retail_assistant.launch.spec import ArtefactRef, LaunchError, Manifest, read_artefact_ref
-from retail_assistant.storage import StorageError, TableRef, fingerprint, write_atomically
+from retail_assistant.launch.spec import (
+    ArtefactRef,
+    LaunchError,
+    Manifest,
+    artefact_at,
+    read_artefact_ref,
+)
+from retail_assistant.storage import StorageError, TableRef, fingerprint
+from retail_assistant.storage.bucket import fetch_folder, write_pointer
 from retail_assistant.training.jobs import Job, StudyError
 from retail_assistant.training.searching.space import Choice, IntRange, Search
 
@@ -84,6 +91,7 @@ class RunningSearch:
     def __init__(self, root: Path, ref: ArtefactRef) -> None:
         """Open a search in its folder, within the storage folder `root`."""
         self.root, self.ref = root, ref
+        fetch_folder(ref.folder)
         path = ref.folder / _RECORD
         if not path.is_file():
             raise StorageError(f"{path} is missing; begin the search again")
@@ -96,6 +104,7 @@ class RunningSearch:
 
     def trials(self) -> list[Trial]:
         """Every proposal so far, in order."""
+        fetch_folder(self.ref.folder)
         files = sorted((self.ref.folder / "trials").glob("*.json"))
         return [Trial.model_validate_json(path.read_text()) for path in files]
 
@@ -131,7 +140,7 @@ class RunningSearch:
             number = len(outcomes) + len(proposed)
             known = outcomes + [Outcome(trial=trial, state="waiting") for trial in proposed]
             trial = self._trial(number, _next_point(self.search, known, number), now)
-            write_atomically(
+            write_pointer(
                 self.ref.folder / "trials" / f"{number:04d}.json",
                 trial.model_dump_json(indent=2, exclude_unset=True),
             )
@@ -140,7 +149,7 @@ class RunningSearch:
 
     def fail(self, trial: Trial, reason: str) -> None:
         """Note that a trial's run has ended without a result."""
-        write_atomically(self._failure(trial), reason)
+        write_pointer(self._failure(trial), reason)
 
     @contextmanager
     def driving(self) -> Iterator[bool]:
@@ -212,13 +221,14 @@ def begin_search(
         "base_model": base_model.fingerprint,
     }
     mark = fingerprint(identity)
-    ref = ArtefactRef(folder=root / "artefacts" / SEARCH_ASSET / mark, fingerprint=mark)
+    ref = artefact_at(root, SEARCH_ASSET, mark)
+    fetch_folder(ref.folder)
     path = ref.folder / _RECORD
     started = RunningSearch(root, ref).record.started if path.is_file() else now
     record = SearchRecord(
         search=search, started=started, corpora=dict(corpora), base_model=base_model
     )
-    write_atomically(path, record.model_dump_json(indent=2, exclude_unset=True))
+    write_pointer(path, record.model_dump_json(indent=2, exclude_unset=True))
     return ref
 
 
@@ -239,6 +249,7 @@ def find_trial(root: Path, key: str) -> tuple[RunningSearch, Trial]:
     mark, _, number = key.rpartition("-")
     mark = mark.rpartition("-")[2]
     if len(mark) == _CHARACTERS_OF_FINGERPRINT and mark.isalnum() and number.isdecimal():
+        fetch_folder(root / "artefacts" / SEARCH_ASSET, f"{mark}*")
         for folder in (root / "artefacts" / SEARCH_ASSET).glob(f"{mark}*"):
             running = RunningSearch(root, ArtefactRef(folder=folder, fingerprint=folder.name))
             for trial in running.trials():

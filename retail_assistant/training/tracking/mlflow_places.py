@@ -10,11 +10,13 @@ from typing import Any
 
 from filelock import FileLock
 
+from retail_assistant.settings import get_settings
 from retail_assistant.storage import write_atomically
 from retail_assistant.training.tracking.target import ModelInput, TrackingTarget
 
 SECONDS_FOR_LOCK = 60
 SQLITE = "sqlite:///"
+POSTGRES = "postgresql"
 STUDY_TAG = "retail_assistant.study_run"
 DIGEST_TAG = "retail_assistant.digest"
 # MLflow's own patience with a server that is away is four minutes a call; ours begins after it.
@@ -68,7 +70,9 @@ def experiment_id(client: Any, target: TrackingTarget) -> str:
 
 
 def _artifact_location(uri: str) -> str | None:
-    """Beside a SQLite file (MLflow would take `mlruns` in the working folder); a server knows."""
+    """Where artefacts go: MLflow would take `mlruns` in the working folder; a server knows."""
+    if uri.startswith(POSTGRES):
+        return (get_settings().storage / "mlflow" / "artifacts").as_uri()
     if not uri.startswith(SQLITE):
         return None
     return (Path(uri.removeprefix(SQLITE)).resolve().parent / "artifacts").as_uri()

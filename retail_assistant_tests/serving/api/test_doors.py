@@ -15,6 +15,7 @@ from retail_assistant.serving.api.admission import AdmittedCaller
 from retail_assistant.serving.api.errors import ApiError
 from retail_assistant.serving.api.streaming import TurnStream
 from retail_assistant.serving.turns import ModelAwayError, TurnResult
+from retail_assistant.telemetry.logs import FOR_SERVERS, CloudFormatter, RedactingFormatter
 from retail_assistant_tests.serving.api.shops import SECRET, Shop, open_shop
 
 ROUTE = "/v1/chat/completions"
@@ -148,19 +149,21 @@ def test_other_sites_may_call_where_they_are_allowed(shop: Shop, tmp_path: Path)
 class LoggedLines(logging.Handler):
     """Everything that is logged here."""
 
-    def __init__(self) -> None:
+    def __init__(self, formatter: logging.Formatter) -> None:
         super().__init__(logging.DEBUG)
+        self.setFormatter(formatter)
         self.text = ""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.text += self.format(record) + "\n"
 
 
+@pytest.mark.parametrize("formatter", [RedactingFormatter(FOR_SERVERS), CloudFormatter()])
 @pytest.mark.parametrize("log_text", [False, True])
 def test_texts_are_in_no_answer_and_in_the_log_only_where_asked(
-    tmp_path: Path, log_text: bool
+    tmp_path: Path, log_text: bool, formatter: logging.Formatter
 ) -> None:
-    lines, root = LoggedLines(), logging.getLogger()
+    lines, root = LoggedLines(formatter), logging.getLogger()
     level = root.level
     root.addHandler(lines)
     root.setLevel(logging.DEBUG)
@@ -196,6 +199,29 @@ def test_texts_are_in_no_answer_and_in_the_log_only_where_asked(
     assert ("Blue Shirt costs" in told) is log_text
     assert "secret-path" not in told
     assert "secret=query" not in told
+
+
+def test_in_json_a_request_s_events_are_known_by_its_id(tmp_path: Path) -> None:
+    lines, root = LoggedLines(CloudFormatter()), logging.getLogger("retail_assistant")
+    level = root.level
+    root.addHandler(lines)
+    root.setLevel(logging.INFO)
+    try:
+        with open_shop(tmp_path) as shop:
+            number = shop.ask("broken blue").headers["x-request-id"]
+    finally:
+        root.removeHandler(lines)
+        root.setLevel(level)
+    events = map(json.loads, lines.text.splitlines())
+    failed, access = [event for event in events if event.get("request_id") == number]
+    assert (failed["severity"], access["severity"]) == ("ERROR", "INFO")
+    assert access["caller"].startswith("address ")
+    request = access["httpRequest"]
+    assert (request["requestMethod"], request["requestUrl"], request["status"]) == (
+        "POST",
+        ROUTE,
+        500,
+    )
 
 
 def test_readiness_is_the_model_s_and_asked_once_a_second(tmp_path: Path) -> None:

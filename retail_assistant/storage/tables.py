@@ -5,28 +5,26 @@ partition, written last. Artefacts of heavy work are folders named by their fing
 ever overwritten, so what an old report refers to stays readable.
 """
 
-import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import polars as pl
-import psutil
 from pydantic import BaseModel, ConfigDict
 
-ROWS_READ_AHEAD = 1 << 20
+from retail_assistant.storage.bucket import (
+    fetch,
+    fetch_folder,
+    publish,
+    read_pointer,
+    write_pointer,
+)
+from retail_assistant.storage.files import StorageError, file_sha256, temporary_folder
+
 LATEST = "latest"
 _STAGING = ".writing-"
-
-
-class StorageError(RuntimeError):
-    """Something that should be in the storage folder is missing or damaged."""
 
 
 class TableRef(BaseModel):
@@ -55,6 +53,7 @@ class TableRef(BaseModel):
         return pl.scan_parquet(self._intact())
 
     def _intact(self) -> Path:
+        fetch(self.path)
         if not self.path.is_file():
             raise StorageError(f"{self.path} is missing; materialize the asset again")
         now = self.path.stat()
@@ -63,62 +62,10 @@ class TableRef(BaseModel):
         return self.path
 
 
-def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file's content."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(ROWS_READ_AHEAD):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 @lru_cache(maxsize=1024)
 def _sha256_of_version(path: Path, mtime_ns: int, size: int) -> str:
     """A file's SHA-256, computed once while it keeps this date and size: a run reads it often."""
     return file_sha256(path)
-
-
-def fingerprint(parts: Mapping[str, Any]) -> str:
-    """Hex hash of JSON-able parts, independent of their order."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-
-def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
-    """Write a file so that readers see all of it or none of it, also after a crash.
-
-    Not `durable`: faster, but what a loss of power leaves may be cut off.
-    """
-    if not path.parent.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            if durable:
-                stream.flush()
-                os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """A new folder in `parent` for this process, gone at the end.
-
-    Those of the same `prefix` that killed processes left are removed first; they may be gigabytes.
-    """
-    for left in parent.glob(f"{prefix}*-*"):
-        process = left.name.removeprefix(prefix).split("-")[0]
-        if process.isdecimal() and not psutil.pid_exists(int(process)):
-            shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(
-        dir=parent, prefix=f"{prefix}{os.getpid()}-", ignore_cleanup_errors=True
-    ) as folder:
-        yield Path(folder)
 
 
 class TableStore:
@@ -159,6 +106,7 @@ class TableStore:
         rows = pl.scan_parquet(file).select(pl.len()).collect().item()
         path = folder / f"{digest[:20]}.parquet"
         file.replace(path)
+        publish(path)
         return TableRef(path=path, sha256=digest, rows=rows)
 
     def point(
@@ -166,7 +114,7 @@ class TableStore:
     ) -> None:
         """Make a stored table the one that the pointer `label` names."""
         pointer = {"file": ref.path.name, "sha256": ref.sha256, "rows": ref.rows}
-        write_atomically(self.folder(name, partition) / f"{label}.json", json.dumps(pointer))
+        write_pointer(self.folder(name, partition) / f"{label}.json", json.dumps(pointer))
 
     def write(self, frame: pl.DataFrame, name: str, partition: str | None = None) -> TableRef:
         """Store a frame under the hash of its bytes, then move the pointer to it."""
@@ -184,11 +132,12 @@ class TableStore:
         """
         folder = self.folder(name, partition)
         pointer = folder / f"{label}.json"
-        if not pointer.is_file():
+        text = read_pointer(pointer)
+        if text is None:
             of_partition = f" for {partition}" if partition else ""
             raise StorageError(f"{name} does not exist{of_partition} yet; materialize it first")
         try:
-            entry = json.loads(pointer.read_text())
+            entry = json.loads(text)
             path = folder / entry["file"]
             return TableRef(path=path, sha256=entry["sha256"], rows=entry["rows"])
         except (ValueError, KeyError, TypeError) as error:
@@ -196,4 +145,5 @@ class TableStore:
 
     def partitions(self, name: str) -> list[str]:
         """The partitions of a table that exist, sorted."""
+        fetch_folder(self.folder(name), f"*/{LATEST}.json")
         return sorted(path.parent.name for path in (self.root / name).glob(f"*/{LATEST}.json"))

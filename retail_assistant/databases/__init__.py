@@ -1,0 +1,1 @@
+"""The databases of Dagster and MLflow: schema, retention, backup and restore."""

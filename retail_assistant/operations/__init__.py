@@ -1,0 +1,1 @@
+"""Running it for months: alerts, what work has cost, what may be thrown away."""

@@ -1,0 +1,83 @@
+"""Files that are there whole or not at all, and what they are known by."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+_BYTES_READ_AHEAD = 1 << 20
+_REASON_CHARACTERS = 200
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class StorageError(RuntimeError):
+    """Something that should be in the storage folder is missing or damaged."""
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_BYTES_READ_AHEAD):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def fingerprint(parts: Mapping[str, Any]) -> str:
+    """Hex hash of JSON-able parts, independent of their order."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+    """Write a file so that readers see all of it or none of it, also after a crash.
+
+    Not `durable`: faster, but what a loss of power leaves may be cut off.
+    """
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """A new folder in `parent` for this process, gone at the end.
+
+    Those of the same `prefix` that killed processes left are removed first; they may be gigabytes.
+    """
+    for left in parent.glob(f"{prefix}*-*"):
+        process = left.name.removeprefix(prefix).split("-")[0]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(
+        dir=parent, prefix=f"{prefix}{os.getpid()}-", ignore_cleanup_errors=True
+    ) as folder:
+        yield Path(folder)
+
+
+def explained(error: Exception) -> str:
+    """Why a file system failed, whichever it is, and what to do about it; one line."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    reason = " ".join(reason.split())[:_REASON_CHARACTERS] or type(error).__name__
+    is_full = isinstance(error, OSError) and error.errno in _FULL
+    hint = "make room" if is_full else "check the address, your rights and the connection,"
+    return f"{reason}; {hint} and run it again"

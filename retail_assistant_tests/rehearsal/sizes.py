@@ -1,0 +1,70 @@
+"""How much of it is done: with the model of `make run`, or with random weights, for a test."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from retail_assistant.evaluation.registry import Champion, write_champion
+from retail_assistant.launch.spec import read_artefact_ref
+from retail_assistant.settings import Settings
+from retail_assistant_tests.integration.line import TINY_STUDY
+from retail_assistant_tests.model_families import save_tiny_chat_model
+from retail_assistant_tests.rehearsal.parts import Stage
+
+TINY_JOB = "tiny-grounded"
+
+
+@dataclass(frozen=True)
+class Size:
+    """A job with its settings."""
+
+    job: str
+    environment: Mapping[str, str]
+    promote: Callable[[Stage], None] | None = None
+
+
+def tiny(folder: Path) -> Size:
+    """A model of 0.4 million random weights, which no policy would promote."""
+    (folder / "studies").mkdir()
+    (folder / "studies" / "tiny.yaml").write_text(TINY_STUDY)
+    save_tiny_chat_model(folder / "tiny-model")
+    return Size(
+        TINY_JOB,
+        {
+            "RETAIL_STUDIES": str(folder / "studies"),
+            "RETAIL_BASE_MODEL": str(folder / "tiny-model"),
+            "RETAIL_TRAIN_PRODUCTS": "6",
+            "RETAIL_EVALUATION_PRODUCTS": "4",
+            "OMP_NUM_THREADS": "1",
+        },
+        _crown,
+    )
+
+
+def quickstart(_folder: Path) -> Size:
+    """The grounded job of `make run`."""
+    return Size("quickstart-grounded", {})
+
+
+SIZES: Mapping[str, Callable[[Path], Size]] = {"tiny": tiny, "quickstart": quickstart}
+
+
+def _crown(parts: Stage) -> None:
+    """Make the tiny model the champion by hand."""
+    os.environ["STORAGE_EMULATOR_HOST"] = parts.cloud.url
+    settings = Settings(
+        storage_uri=parts.environment["RETAIL_STORAGE_URI"],
+        work_folder=Path(parts.environment["RETAIL_WORK_FOLDER"]),
+    )
+    adapter = read_artefact_ref(settings.storage, "adapter", TINY_JOB)
+    champion = Champion(
+        job=TINY_JOB,
+        grounding="retrieved",
+        adapter=adapter,
+        base_model=adapter.manifest().inputs["base_model"],
+        registered_model="not registered: placed by a rehearsal",
+        why="a rehearsal",
+        event=1,
+    )
+    write_champion(champion, settings)
