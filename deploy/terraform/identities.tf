@@ -88,3 +88,16 @@ resource "google_project_iam_member" "generator" {
   role    = "roles/aiplatform.user"
   member  = google_service_account.stage["retail-training"].member
 }
+
+# The adapter by which the assistant is scaled on its own metrics, as its makers install it.
+resource "google_project_iam_member" "metrics_adapter" {
+  project = var.project
+  role    = "roles/monitoring.viewer"
+  member = join("", [
+    "principal://iam.googleapis.com/projects/${data.google_project.this.number}",
+    "/locations/global/workloadIdentityPools/${var.project}.svc.id.goog",
+    "/subject/ns/custom-metrics/sa/custom-metrics-stackdriver-adapter",
+  ])
+
+  depends_on = [google_container_cluster.this]
+}

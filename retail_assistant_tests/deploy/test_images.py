@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -119,19 +120,27 @@ def test_the_builder_gets_what_is_copied_and_nothing_else() -> None:
         assert ignored(secret)
 
 
-def test_the_wheel_has_every_file_of_the_package() -> None:
-    from setuptools.config.setupcfg import read_configuration
-
-    patterns = read_configuration(REPOSITORY / "setup.cfg")["options"]["package_data"]
-    package = "retail_assistant"
-    files = [path for path in tracked(package) if not path.endswith(".py")]
-    assert files
-    missed = [
-        path
-        for path in files
-        if not any(fnmatch.fnmatchcase(path, f"{package}/{one}") for one in patterns[package])
-    ]
-    assert not missed, "setup.cfg, options.package_data"
+def test_the_wheel_is_made_of_what_is_copied_and_has_every_file(tmp_path: Path) -> None:
+    """As the stage `package` makes it: nothing fetched, no other file at hand."""
+    _, found = stages(FOLDER / "code.Dockerfile")
+    source = tmp_path / "source"
+    for text in found["package"].all("COPY"):
+        for path in tracked(*text.split()[:-1]):
+            (source / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / path, source / path)
+    (run,) = found["package"].all("RUN")
+    words = run.removeprefix("--network=none ").replace("/wheels", str(tmp_path / "wheels")).split()
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    told = subprocess.run(
+        [sys.executable, "-m", *words], cwd=source, env=environment, capture_output=True, text=True
+    )
+    assert told.returncode == 0, told.stderr
+    (wheel,) = (tmp_path / "wheels").glob("retail_assistant-*.whl")
+    with zipfile.ZipFile(wheel) as content:
+        packed = {name for name in content.namelist() if ".dist-info/" not in name}
+        (scripts,) = (name for name in content.namelist() if name.endswith("entry_points.txt"))
+        assert "retail-assistant = retail_assistant.cli:main" in content.read(scripts).decode()
+    assert packed == set(tracked("retail_assistant")), "setup.cfg, options.package_data"
 
 
 def test_cloud_build_and_the_script_build_the_same_three() -> None:
