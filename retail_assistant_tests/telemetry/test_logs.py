@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import dagster as dg
 import pytest
 
 from retail_assistant.defs.resources import Launcher, artefact_result, plain_console_logger
+from retail_assistant.launch.command import write_spec
 from retail_assistant.launch.local import run_local
 from retail_assistant.launch.spec import LaunchError, LaunchSpec
 from retail_assistant.telemetry.context import context_environment, log_context
@@ -168,3 +170,28 @@ def test_the_command_line_tells_a_wrong_setting_as_one_event(tmp_path: Path) -> 
     assert event["severity"] == "ERROR"
     assert "RETAIL_ALERT_WEBHOOK=***" in event["message"]
     assert "hunter22" not in ended.stderr + ended.stdout
+
+
+def test_on_a_cluster_what_a_workload_writes_is_in_the_pods_output(
+    sample_spec: MakeSpec, environment: dict[str, str]
+) -> None:
+    spec = sample_spec()
+    spec.folder.mkdir(parents=True)
+    write_spec(spec)
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "retail_assistant.launch.cluster_job",
+            "--spec",
+            spec.folder / "spec.json",
+        ],
+        env={**os.environ, **environment, "RETAIL_LOG_FORMAT": "json"}
+        | context_environment({"run_id": "r1"}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (event,) = events(ended.stdout)
+    assert (event["message"], event["run_id"]) == ("weighing the text", "r1")
+    assert event["fingerprint"] == spec.fingerprint
