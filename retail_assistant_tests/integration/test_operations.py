@@ -67,7 +67,7 @@ def test_every_command_works_after_a_collection(moved_line: FinishedLine, at_the
     TableStore(root).point(latest, "products")
     aged(root, days=60)
     before = {words: at_the_line(*words) for words in COMMANDS}
-    whole = {path for path in (root / "artefacts").glob("*/*/manifest.json")}
+    whole = set((root / "artefacts").glob("*/*/manifest.json"))
     listed = json.loads(at_the_line("gc", "--json").out)
     assert {root / one["path"] for one in listed["candidates"]} == set(stale)
     assert at_the_line("gc", "--delete").code == 0

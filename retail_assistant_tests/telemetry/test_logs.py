@@ -17,7 +17,12 @@ from retail_assistant.launch.command import write_spec
 from retail_assistant.launch.local import run_local
 from retail_assistant.launch.spec import LaunchError, LaunchSpec
 from retail_assistant.telemetry.context import context_environment, log_context
-from retail_assistant.telemetry.logs import CloudFormatter, log_format, readable
+from retail_assistant.telemetry.logs import (
+    CloudFormatter,
+    log_format,
+    readable,
+    take_over_consoles,
+)
 from retail_assistant_tests.launch.conftest import environment, sample_spec
 from retail_assistant_tests.telemetry.collector import Collector
 
@@ -149,6 +154,30 @@ def test_dagsters_run_writes_events_with_its_id(
         f"projects/shop/traces/{trace}"
     }
     assert {one.trace for one in collector.spans} == {trace}
+
+
+def test_a_run_that_names_no_logger_writes_events_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    @dg.asset
+    def products(context: dg.AssetExecutionContext) -> None:
+        context.log.info("3 rows")
+        context.log.debug("bookkeeping")
+        raise ValueError("password=hunter22")
+
+    before = logging.getLoggerClass()
+    take_over_consoles()
+    try:
+        run = dg.materialize([products], raise_on_error=False)
+    finally:
+        logging.setLoggerClass(before)
+    written = capsys.readouterr().err
+    found = [one for one in events(written) if one.get("run_id") == run.run_id]
+    assert [one["message"] for one in found if one["severity"] == "INFO"][:1] == ["3 rows"]
+    assert "bookkeeping" not in written
+    failed = [one for one in found if one["severity"] == "ERROR"]
+    assert any("ValueError" in one.get("stack_trace", "") for one in failed)
+    assert "hunter22" not in json.dumps(found)
 
 
 def test_the_command_line_tells_a_wrong_setting_as_one_event(tmp_path: Path) -> None:
