@@ -88,6 +88,7 @@ def first(
     return nowhere.elsewhere(folder / "first")
 
 
+@pytest.mark.timeout(1800)
 def test_a_lost_machine_costs_what_was_done_since_its_last_checkpoint(
     first: BucketLine, front: CloudStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from retail_assistant_tests.conftest import REPOSITORY
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.timeout(2400)
 def test_a_retailers_day() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "retail_assistant_tests.rehearsal", "--size", "tiny"],
