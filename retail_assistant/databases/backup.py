@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -41,7 +41,7 @@ from retail_assistant.storage.bucket import (
 from retail_assistant.storage.files import explained
 
 MANIFEST = "manifest.json"
-CHAMPION = "champion"
+CHAMPION: Final = "champion"
 IN_ORDER: tuple[Name, ...] = ("MLflow", "Dagster")
 Say = Callable[[str], None]
 

@@ -134,6 +134,26 @@ class CloudFormatter(JsonFormatter):
 _OURS = (RedactingFormatter, CloudFormatter)
 
 
+class _ConsoleLogger(logging.Logger):
+    """A logger whose colored console writes events."""
+
+    def addHandler(self, handler: logging.Handler) -> None:  # noqa: N802 (logging's name)
+        """Dagster's bookkeeping, at the level "debug", is for its database."""
+        if type(handler.formatter).__module__ == "coloredlogs":
+            handler.setFormatter(CloudFormatter())
+            handler.setLevel(logging.INFO)
+        super().addHandler(handler)
+
+
+def take_over_consoles() -> None:
+    """Let loggers that are made from now on, each with a colored console of its own, write events.
+
+    So does Dagster for each run that names no logger, which is every run of the UI, of schedules
+    and of automation. Its instance file can add handlers, but not take this one away.
+    """
+    logging.setLoggerClass(_ConsoleLogger)
+
+
 def _of_dagster(meta: dict[str, Any]) -> dict[str, str]:
     """What Dagster says of the step that logs."""
     tags = meta.get("job_tags") or {}

@@ -18,7 +18,8 @@ _SHORTEST_VALUE = 8
 """Shorter values of the environment are left: they would be found in ordinary words."""
 
 _NAME = (
-    r"[\w.-]*(?:api[_-]?key|access[_-]?key|private[_-]?key|secret(?:[_-]?key)?|passw(?:or)?d|pwd"
+    # No dots before: in a long row of words each would begin a search through all the others.
+    r"[\w-]*(?:api[_-]?key|access[_-]?key|private[_-]?key|secret(?:[_-]?key)?|passw(?:or)?d|pwd"
     r"|passphrase|token|credentials?|authorization|cookie)"
 )
 _QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
@@ -42,7 +43,10 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b((?:set-)?cookie\s*:\s*)[^\r\n]+", re.IGNORECASE), rf"\1{HIDDEN}"),
     (re.compile(r"\b(bearer\s+)[\w.~+/=-]{8,}", re.IGNORECASE), rf"\1{HIDDEN}"),
     # "name": "value" of JSON and of Python's dictionaries.
-    (re.compile(rf"(['\"]{_NAME}['\"]\s*:\s*)(?:{_QUOTED})", re.IGNORECASE), rf'\1"{HIDDEN}"'),
+    (
+        re.compile(rf"(['\"](?:[\w-]+\.)*{_NAME}['\"]\s*:\s*)(?:{_QUOTED})", re.IGNORECASE),
+        rf'\1"{HIDDEN}"',
+    ),
     # name=value, as in commands, query strings and environments; --name value of commands.
     (
         re.compile(rf"(?<![\w-])({_NAME}\s*=\s*)(?:{_QUOTED}|[^\s&;,'\")\]}}]+)", re.IGNORECASE),

@@ -25,6 +25,9 @@ from retail_assistant_tests.postgres_server import PASSWORD, PostgresServer
 from retail_assistant_tests.test_cli import Cli, assert_refused
 
 
+QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+
+
 @dg.asset
 def corpus() -> dg.MaterializeResult:
     return dg.MaterializeResult(data_version=dg.DataVersion("corpus-1"))
@@ -64,7 +67,8 @@ class Place:
 
     def materialize(self) -> None:
         with self.instance() as instance:
-            assert dg.materialize([corpus, adapter], instance=instance).success
+            made = dg.materialize([corpus, adapter], instance=instance, run_config=QUIET)
+            assert made.success
 
     def instance(self) -> dg.DagsterInstance:
         return dg.DagsterInstance.from_config(str(self.home))
@@ -291,6 +295,7 @@ def test_what_is_behind_a_server_is_said(
     cli: Cli, on_sqlite: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("RETAIL_MLFLOW_URI", "http://mlflow:5000")
+    get_settings.cache_clear()
     assert_refused(cli("backup", "--to", tmp_path), "MLFLOW_BACKEND_STORE_URI")
     checked = cli("databases", "check")
     assert (checked.code, "behind the server http://mlflow:5000" in checked.out) == (0, True)

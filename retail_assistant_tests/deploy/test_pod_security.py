@@ -73,7 +73,7 @@ def test_a_dagster_run_is_restricted_and_may_start_ray_jobs(overlay: str) -> Non
     paths = [mount["mountPath"] for mount in container["volumeMounts"]]
     assert len(paths) == len(set(paths))
     # The instance comes along with the run; its home is where it may write.
-    assert {"/var/lib/retail-assistant", "/tmp", "/opt/dagster/home"} <= set(paths)
+    assert {"/var/lib/retail-assistant", "/tmp", "/opt/dagster"} <= set(paths)
     assert set(container["resources"]["limits"]) == LIMITED
     sources = [
         one.get("configMapRef", one.get("secretRef"))["name"] for one in container["envFrom"]

@@ -134,7 +134,9 @@ def test_a_run_goes_on_where_its_database_crashes_and_comes_back(
             return found
 
     wait_until(lambda: run().is_finished, SECONDS, "the run's end")
-    assert run().status is dg.DagsterRunStatus.SUCCESS, told()
+    with cluster.instance() as instance:
+        log = "\n".join(entry.user_message + str(entry.dagster_event and entry.dagster_event.event_specific_data)[:3000] for entry in instance.all_logs(run().run_id)[-8:])
+    assert run().status is dg.DagsterRunStatus.SUCCESS, log
     with cluster.instance() as instance:
         made = instance.get_latest_materialization_event(dg.AssetKey("products"))
         assert made is not None
@@ -174,4 +176,5 @@ def test_a_training_is_tracked_where_the_servers_database_crashes(
         assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
     finally:
         server.kill()
+        print((tmp_path / "mlflow" / "log.txt").read_text()[-6000:], said)
     assert str(cluster.databases.mlflow.password) not in "".join(said)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,10 +13,16 @@ import dagster as dg
 import pytest
 
 from retail_assistant.defs.resources import Launcher, artefact_result, plain_console_logger
+from retail_assistant.launch.command import write_spec
 from retail_assistant.launch.local import run_local
 from retail_assistant.launch.spec import LaunchError, LaunchSpec
 from retail_assistant.telemetry.context import context_environment, log_context
-from retail_assistant.telemetry.logs import CloudFormatter, log_format, readable
+from retail_assistant.telemetry.logs import (
+    CloudFormatter,
+    log_format,
+    readable,
+    take_over_consoles,
+)
 from retail_assistant_tests.launch.conftest import environment, sample_spec
 from retail_assistant_tests.telemetry.collector import Collector
 
@@ -149,6 +156,30 @@ def test_dagsters_run_writes_events_with_its_id(
     assert {one.trace for one in collector.spans} == {trace}
 
 
+def test_a_run_that_names_no_logger_writes_events_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    @dg.asset
+    def products(context: dg.AssetExecutionContext) -> None:
+        context.log.info("3 rows")
+        context.log.debug("bookkeeping")
+        raise ValueError("password=hunter22")
+
+    before = logging.getLoggerClass()
+    take_over_consoles()
+    try:
+        run = dg.materialize([products], raise_on_error=False)
+    finally:
+        logging.setLoggerClass(before)
+    written = capsys.readouterr().err
+    found = [one for one in events(written) if one.get("run_id") == run.run_id]
+    assert [one["message"] for one in found if one["severity"] == "INFO"][:1] == ["3 rows"]
+    assert "bookkeeping" not in written
+    failed = [one for one in found if one["severity"] == "ERROR"]
+    assert any("ValueError" in one.get("stack_trace", "") for one in failed)
+    assert "hunter22" not in json.dumps(found)
+
+
 def test_the_command_line_tells_a_wrong_setting_as_one_event(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "retail_assistant.cli", "report"],
@@ -168,3 +199,28 @@ def test_the_command_line_tells_a_wrong_setting_as_one_event(tmp_path: Path) -> 
     assert event["severity"] == "ERROR"
     assert "RETAIL_ALERT_WEBHOOK=***" in event["message"]
     assert "hunter22" not in ended.stderr + ended.stdout
+
+
+def test_on_a_cluster_what_a_workload_writes_is_in_the_pods_output(
+    sample_spec: MakeSpec, environment: dict[str, str]
+) -> None:
+    spec = sample_spec()
+    spec.folder.mkdir(parents=True)
+    write_spec(spec)
+    ended = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "retail_assistant.launch.cluster_job",
+            "--spec",
+            spec.folder / "spec.json",
+        ],
+        env={**os.environ, **environment, "RETAIL_LOG_FORMAT": "json"}
+        | context_environment({"run_id": "r1"}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (event,) = events(ended.stdout)
+    assert (event["message"], event["run_id"]) == ("weighing the text", "r1")
+    assert event["fingerprint"] == spec.fingerprint
