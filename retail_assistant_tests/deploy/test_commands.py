@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 CODE, GPU, SERVE, CPU = (f"retail-assistant-{name}" for name in ("code", "gpu", "serve", "cpu"))
 SECONDS_TO_START = 180
-SECONDS_TO_END = 20
+SECONDS_TO_END = 5
 LOCATIONS = "{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus } } } }"
 _OTHER_ROLE = re.compile(r"^#   (\S.*)$", re.MULTILINE)
 
