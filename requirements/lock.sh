@@ -20,3 +20,5 @@ linux="--python-platform x86_64-manylinux_2_34"
 "$uv" pip compile requirements/code.in $common $linux --constraint requirements/cpu.lock -o requirements/code.lock
 # shellcheck disable=SC2086
 "$uv" pip compile requirements/gpu-image.in $common $linux --constraint requirements/gpu.lock -o requirements/gpu-image.lock
+# shellcheck disable=SC2086
+"$uv" pip compile requirements/cpu-image.in $common $linux --override requirements/cpu-overrides.txt $cuda --constraint requirements/cpu.lock -o requirements/cpu-image.lock

@@ -108,9 +108,11 @@ IMAGES = {
     "retail-assistant-code": image("code.Dockerfile"),
     "retail-assistant-gpu": image("gpu.Dockerfile", "gpu"),
     "retail-assistant-serve": image("gpu.Dockerfile", "serve"),
+    "retail-assistant-cpu": image("cpu.Dockerfile"),
 }
 LOCKS = {
     "retail-assistant-code": "code",
     "retail-assistant-gpu": "gpu-image",
     "retail-assistant-serve": "gpu-image",
+    "retail-assistant-cpu": "cpu-image",
 }

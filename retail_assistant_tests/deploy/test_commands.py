@@ -29,9 +29,9 @@ from retail_assistant_tests.mlflow_server import free_port
 
 pytestmark = pytest.mark.slow
 
-CODE, GPU, SERVE = "retail-assistant-code", "retail-assistant-gpu", "retail-assistant-serve"
+CODE, GPU, SERVE, CPU = (f"retail-assistant-{name}" for name in ("code", "gpu", "serve", "cpu"))
 SECONDS_TO_START = 180
-SECONDS_TO_END = 20
+SECONDS_TO_END = 5
 LOCATIONS = "{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus } } } }"
 _OTHER_ROLE = re.compile(r"^#   (\S.*)$", re.MULTILINE)
 
@@ -174,9 +174,10 @@ def test_mlflow_comes_up_in_the_code_image(
         wait_for(lambda: answers(f"http://127.0.0.1:{port}/health") == b"OK", said)
 
 
-def test_a_workload_runs_by_the_gpu_image_s_command(tmp_path: Path) -> None:
-    environment = variables(GPU, tmp_path)
-    command = IMAGES[GPU].command
+@pytest.mark.parametrize("image", [GPU, CPU])
+def test_a_workload_runs_by_the_image_s_command(image: str, tmp_path: Path) -> None:
+    environment = variables(image, tmp_path)
+    command = IMAGES[image].command
     told = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert told.returncode == 0, told.stderr
     assert "--spec" in told.stdout

@@ -53,7 +53,7 @@ def test_an_image_is_pinned_and_runs_without_rights(image: Image) -> None:
 
 
 @EACH_FILE
-def test_packages_come_by_hash_and_only_once_over_a_network(path: Path) -> None:
+def test_packages_come_by_hash_and_ours_without_a_network(path: Path) -> None:
     _, found = stages(path)
     installs = [
         run
@@ -62,9 +62,9 @@ def test_packages_come_by_hash_and_only_once_over_a_network(path: Path) -> None:
         if re.search(r"\bpip (install|wheel)\b", run)
     ]
     fetching = [run for run in installs if "--network=none" not in run]
-    assert len(fetching) == 1
-    assert "--require-hashes" in fetching[0]
-    assert "--no-deps" in fetching[0]
+    # torch's CPU build comes from an index of its own.
+    assert len(fetching) == (2 if path.name == "cpu.Dockerfile" else 1)
+    assert all("--require-hashes" in run and "--no-deps" in run for run in fetching)
     assert all("--no-index" in run for run in installs if run not in fetching)
 
 
@@ -79,11 +79,11 @@ def test_a_file_holds_no_secret_and_fetches_nothing_else(path: Path) -> None:
 
 
 @EACH_IMAGE
-def test_both_copies_of_an_image_have_the_lock_that_the_tests_use(
+def test_an_image_is_made_of_the_lock_that_its_command_is_tried_with(
     image: Image, request: pytest.FixtureRequest
 ) -> None:
     name = next(name for name, one in IMAGES.items() if one is image)
-    file = "code.Dockerfile" if name.endswith("code") else "gpu.Dockerfile"
+    file = f"{LOCKS[name].partition('-')[0]}.Dockerfile"
     assert f"requirements/{LOCKS[name]}.lock" in (FOLDER / file).read_text()
 
 
@@ -153,6 +153,6 @@ def test_cloud_build_and_the_script_build_the_same_three() -> None:
         file = words[words.index("--file") + 1].rpartition("/")[2]
         target = words[words.index("--target") + 1] if "--target" in words else ""
         built[tag.partition("/")[2].partition(":")[0]] = (file, target)
-    assert set(built) == set(IMAGES)
+    assert set(built) == set(IMAGES) - {"retail-assistant-cpu"}
     for name, (file, target) in built.items():
         assert f"build {name} {file} {target}".strip() in script

