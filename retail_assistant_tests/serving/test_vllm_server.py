@@ -64,7 +64,6 @@ def test_vllm_reads_what_was_trained_takes_in_adapters_and_comes_back(
     serving = ServingSettings(
         weights="adapter",
         max_context_tokens=LENGTH,
-        vllm_options=["--no-disable-log-stats"],
     )
     care = Care(seconds_to_start=300, seconds_between_looks=1, most_seconds_between_starts=2)
 

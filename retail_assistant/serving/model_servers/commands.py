@@ -52,8 +52,9 @@ def vllm_command(
         more: more options of `vllm serve`; they win.
     """
     arguments = engine_arguments(model, max_length, on_gpu=on_gpu)
-    # A traced request fails an assertion of vLLM's where it keeps no statistics.
-    arguments["disable_log_stats"] = not is_traced()
+    # Where it keeps no statistics its /metrics does not tell how full its cache is, and a traced
+    # request fails an assertion of vLLM's.
+    arguments["disable_log_stats"] = False
     if adapters:
         arguments |= adapter_arguments(list(adapters.values()))
     socket, key = folder / "model.sock", secrets.token_urlsafe(32)

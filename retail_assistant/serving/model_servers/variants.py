@@ -59,7 +59,7 @@ HEALTH = {
     "nim": "/v1/health/ready",
 }
 CACHE = {"vllm": "vllm:kv_cache_usage_perc"}
-"""vLLM tells it where it keeps statistics (`--no-disable-log-stats`)."""
+"""The metric that tells how full the key-value cache is, 0 to 1."""
 
 
 @dataclass(frozen=True)
