@@ -24,7 +24,6 @@ from retail_assistant_tests.evaluation.contests import Shop, answers_of
 from retail_assistant_tests.postgres_server import PASSWORD, PostgresServer
 from retail_assistant_tests.test_cli import Cli, assert_refused
 
-
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
 
