@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.storage.compute_log_manager import ComputeIOType
 
 from retail_assistant.catalog.synthesize import write_catalog
 from retail_assistant.storage import TableStore
@@ -44,7 +45,7 @@ __all__ = ["postgres"]
 
 pytestmark = pytest.mark.slow
 
-ROWS = 3_000
+ROWS = 6_000
 SECONDS = 180
 LOCATION = "retail_assistant_tests.databases.small_location"
 
@@ -140,7 +141,7 @@ def test_a_run_goes_on_where_its_database_crashes_and_comes_back(
         assert made is not None
         assert made.run_id == run().run_id
         keys = instance.compute_log_manager.get_log_keys_for_log_key_prefix(
-            [run().run_id, "compute_logs"], "stderr"
+            [run().run_id, "compute_logs"], ComputeIOType.STDERR
         )
         assert keys
         log = instance.compute_log_manager.get_log_data(keys[0]).stderr
