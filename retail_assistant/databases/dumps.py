@@ -25,6 +25,14 @@ BEGIN
   LOOP
     EXECUTE format('DROP TYPE public.%I CASCADE', found.typname);
   END LOOP;
+  -- But those of extensions, which are the server's.
+  FOR found IN
+    SELECT oid::regprocedure AS routine FROM pg_proc
+    WHERE pronamespace = 'public'::regnamespace
+    AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_proc.oid AND deptype = 'e')
+  LOOP
+    EXECUTE format('DROP ROUTINE %s CASCADE', found.routine);
+  END LOOP;
 END $$;
 """
 
