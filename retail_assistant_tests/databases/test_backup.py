@@ -126,8 +126,9 @@ def migrated(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory)
     """Both databases, made by this process."""
     made = Databases(postgres.database("dagster"), postgres.database("mlflow"))
     storage = tmp_path_factory.mktemp("migrated")
+    given = cluster_environment(storage, made) | {"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"}
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in cluster_environment(storage, made).items():
+        for name, value in given.items():
             patch.setenv(name, value)
         write_instance_file(storage / "dagster")
         for database in databases(Settings(), storage / "dagster"):
