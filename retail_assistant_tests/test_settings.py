@@ -94,10 +94,17 @@ def test_all_wrong_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> 
         get_settings()
 
 
-def test_remote_storage_is_refused_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RETAIL_STORAGE_URI", "gs://bucket/folder")
-    with pytest.raises(SettingsError, match=r"RETAIL_STORAGE_URI=gs://.*allowed.*a local folder"):
+def test_storage_of_another_cloud_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETAIL_STORAGE_URI", "s3://bucket/folder")
+    with pytest.raises(SettingsError, match=r"RETAIL_STORAGE_URI=s3://.*allowed: a folder, or gs:"):
         _ = get_settings().storage
+
+
+def test_a_bucket_has_a_working_copy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RETAIL_STORAGE_URI", "gs://bucket/folder")
+    monkeypatch.setenv("RETAIL_WORK_FOLDER", str(tmp_path))
+    assert get_settings().storage == tmp_path / "bucket" / "folder"
+    assert get_settings().object_store_uri == "gs://bucket/folder/objects"
 
 
 @pytest.mark.parametrize(
