@@ -130,6 +130,21 @@ def test_a_given_tracking_server_is_taken(monkeypatch: pytest.MonkeyPatch) -> No
     assert get_settings().mlflow_tracking_uri == "http://127.0.0.1:5001"
 
 
+@pytest.mark.parametrize("address", ["http://ann:secret@mlflow:5000", "postgresql://a:secret@db/m"])
+def test_a_password_in_an_address_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("RETAIL_MLFLOW_URI", address)
+    with pytest.raises(SettingsError, match=r"RETAIL_MLFLOW_URI=.*:\*\*\*@.*PGPASSWORD") as refused:
+        get_settings()
+    assert "secret" not in str(refused.value)
+
+
+def test_the_installed_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETAIL_MLFLOW_URI", "postgresql://mlflow@db:5432/mlflow")
+    assert get_settings().mlflow_tracking_uri == "postgresql+psycopg2://mlflow@db:5432/mlflow"
+
+
 def test_kubernetes_needs_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETAIL_LAUNCHER", "kuberay")
     with pytest.raises(SettingsError, match=r"RETAIL_KUBERAY_IMAGE=None: .*the name of an image"):
