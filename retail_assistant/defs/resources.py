@@ -24,7 +24,7 @@ from retail_assistant.telemetry.context import context_environment
 from retail_assistant.telemetry.logs import CloudFormatter, log_format
 from retail_assistant.telemetry.redaction import redacted
 
-SECONDS_BETWEEN_MESSAGES = 5.0
+SECONDS_BETWEEN_MESSAGES = 2.0
 
 
 class Launcher(dg.ConfigurableResource):

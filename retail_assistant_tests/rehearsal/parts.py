@@ -50,13 +50,15 @@ class Stage:
         """A process of ours that ends with the rehearsal; its log is `<name>.txt`."""
         return started(self.stack, self.folder, name, words, {**self.environment, **more})
 
-    def run(self, name: str, *words: str, codes: Collection[int | None] = (0,)) -> None:
+    def run(
+        self, name: str, *words: str, codes: Collection[int | None] = (0,), **more: str
+    ) -> None:
         """A command of ours, to its end.
 
         Raises:
             RehearsalError: it ended with another code than these.
         """
-        tree = self.start(name, *words)
+        tree = self.start(name, *words, **more)
         code = tree.wait()
         if code not in codes:
             raise RehearsalError(f"{' '.join(words)} ended with {code}\n{self.log(name)}")

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -43,7 +43,11 @@ class Shop:
 
 
 def tell(
-    timeline: Timeline, parts: Stage, job: str, promote: Callable[[Stage], None] | None
+    timeline: Timeline,
+    parts: Stage,
+    job: str,
+    promote: Callable[[Stage], None] | None,
+    main_job: Mapping[str, str],
 ) -> None:
     """The whole day.
 
@@ -52,6 +56,7 @@ def tell(
         parts: of the cluster.
         job: the hyperparameter job that is trained.
         promote: makes its model the champion where it is too small to pass a policy.
+        main_job: more settings of the first run.
 
     Raises:
         RehearsalError: something did not come about.
@@ -70,7 +75,8 @@ def tell(
     with timeline.step(f"the main job: {job}") as seen:
         command = (str(BIN / "retail-assistant"), "run", "--job", job)
         # What passes no policy is promoted by hand; that there is something to promote is seen.
-        parts.run("main-job", *command, codes=(0,) if promote is None else (0, 1))
+        codes = (0,) if promote is None else (0, 1)
+        parts.run("main-job", *command, codes=codes, **main_job)
         if promote is not None:
             promote(parts)
         seen(f"{sum(parts.cloud.asked.values())} requests to the bucket so far")
