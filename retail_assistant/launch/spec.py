@@ -241,6 +241,8 @@ def read_artefact_ref(root: Path, name: str, partition: str | None = None) -> Ar
         of_partition = f" for {partition}" if partition else ""
         raise StorageError(f"{name} does not exist{of_partition} yet; materialize it first")
     ref = ArtefactRef.model_validate_json(text)
+    if bucket_of(root) is None:
+        return ref
     # The same artefact lies elsewhere in another machine's working copy.
     return ref.model_copy(update={"folder": root.joinpath(*ref.folder.parts[-_PLACE:])})
 
