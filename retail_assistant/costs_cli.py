@@ -20,7 +20,7 @@ def costs(
         str | None, typer.Option(help="Finished in this month (UTC), such as 2026-11.")
     ] = None,
     by: Annotated[
-        str | None, typer.Option(help="Sums by asset, job or study; default: a row a run.")
+        By | None, typer.Option(help="Sums by asset, job or study; default: a row a run.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
 ) -> None:
@@ -31,16 +31,13 @@ def costs(
     """
     settings = get_settings()
     work = of_month(all_work(settings.storage), month)
-    if by not in (None, "asset", "job", "study"):
-        raise ValueError(f"--by {by}; allowed: asset, job, study")
-    groups: By | None = by  # type: ignore[assignment]
-    sums = totals(work, groups, settings) if groups else []
+    sums = totals(work, by, settings) if by else []
     whole = total("all", work, settings)
     if as_json:
         sys.stdout.write(json.dumps(_document(work, sums, whole, settings), indent=1) + "\n")
         return
-    console.print(_table_of_sums(sums, whole, settings) if groups else _table(work, settings))
-    if not groups:
+    console.print(_table_of_sums(sums, whole, settings) if by else _table(work, settings))
+    if not by:
         console.print(_words(whole, settings), highlight=False)
     if whole.unknown:
         console.print(f"not known, so in no sum: {whole.unknown}", highlight=False)

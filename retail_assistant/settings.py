@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from retail_assistant.objects import is_object_location
 from retail_assistant.storage.bucket import GCS, shared_uri, working_copy
-from retail_assistant.telemetry.redaction import HIDDEN
+from retail_assistant.telemetry.redaction import HIDDEN, without_password
 
 PACKAGE_FOLDER = Path(__file__).parent
 EMBEDDED_CATALOG = PACKAGE_FOLDER / "data" / "catalog.csv"
@@ -451,8 +451,3 @@ def settings_error(error: ValidationError, prefix: str) -> SettingsError:
         for name in [str(item["loc"][0])]
     ]
     return SettingsError("; ".join(lines))
-
-
-def without_password(text: str) -> str:
-    """Text in which the password of an address (`scheme://name:password@…`) is not to be read."""
-    return re.sub(r"(://[^:/@\s]*):[^\s]*@", r"\1:***@", text)

@@ -171,6 +171,14 @@ def test_a_pointer_that_was_moved_meanwhile_is_not_moved(
     assert not (other / "champion.json").exists()
 
 
+def test_a_number_is_taken_once(cloud: CloudStorage, tmp_path: Path) -> None:
+    one, other = machines(tmp_path)
+    write_pointer(one / "champions" / "000001-promotion.json", "of one", new=True)
+    with pytest.raises(ConflictError):
+        write_pointer(other / "champions" / "000001-promotion.json", "of the other", new=True)
+    assert read_pointer(other / "champions" / "000001-promotion.json") == "of one"
+
+
 def test_what_passes_is_tried_again(cloud: CloudStorage, tmp_path: Path) -> None:
     one, other = machines(tmp_path)
     asked = itertools.count()

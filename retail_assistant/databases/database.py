@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from retail_assistant.databases.schema import Name, State, installed, schema_state
-from retail_assistant.settings import without_password
+from retail_assistant.telemetry.redaction import without_password
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine
@@ -183,11 +183,13 @@ class Database:
 
     def rows(self, table: str = "runs") -> int:
         """How many rows a table has; 0: there is no such table."""
-        from sqlalchemy import inspect, text
+        from sqlalchemy import func, inspect, select
+        from sqlalchemy import table as named
 
         if self.url is None and not self.file_of(table).is_file():
             return 0
         with self.connected(table) as connection:
             if not inspect(connection).has_table(table):
                 return 0
-            return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())  # noqa: S608
+            counted = select(func.count()).select_from(named(table))
+            return int(connection.execute(counted).scalar_one())

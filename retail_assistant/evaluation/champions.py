@@ -313,7 +313,7 @@ class Champions(ChampionHistory):
     def _write(self, event: ChampionEvent) -> None:
         path = self.folder / f"{event.number:06d}-{event.kind}.json"
         # The number is the event's: whoever takes one that was taken meanwhile is told so.
-        write_pointer(path, event.model_dump_json(indent=1) + "\n")
+        write_pointer(path, event.model_dump_json(indent=1) + "\n", new=True)
 
     def _keep(self, registrations: Registrations) -> None:
         write_pointer(self.registrations_path, registrations.model_dump_json())

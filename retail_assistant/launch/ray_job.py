@@ -29,6 +29,7 @@ from retail_assistant.launch.spec import (
 )
 from retail_assistant.launch.workload import LAUNCHER_PID, PREEMPTED_MARK
 from retail_assistant.storage.bucket import bucket_of, fetch
+from retail_assistant.telemetry.redaction import SECRET_WORDS
 from retail_assistant.telemetry.tracing import TRACEPARENT
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ SECONDS_WITHOUT_ANSWER = 300.0
 """How long the head may be away: it restarts, or a network drops; the job goes on."""
 
 SECONDS_TO_STOP = SECONDS_TO_END + 30
-SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD", "WEBHOOK", "HEADERS")
 FORWARDED = ("RETAIL_", "OTEL_", "GOOGLE_CLOUD_PROJECT", TRACEPARENT)
 """How the names begin of what a job gets: settings, and how its work is told of."""
 

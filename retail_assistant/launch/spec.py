@@ -163,11 +163,20 @@ class ArtefactRef(BaseModel):
         Raises:
             BucketError: it cannot be read.
         """
-        bucket = bucket_of(self.folder)
-        if bucket is not None and self.folder not in _WHOLE:
-            bucket.fetch_folder(self.folder)
-            _WHOLE.add(self.folder)
+        fetch_artefact(self.folder)
         return self.folder
+
+
+def fetch_artefact(folder: Path) -> None:
+    """Have an artefact on this machine whole.
+
+    Raises:
+        BucketError: it cannot be read.
+    """
+    bucket = bucket_of(folder)
+    if bucket is not None and folder not in _WHOLE:
+        bucket.fetch_folder(folder)
+        _WHOLE.add(folder)
 
 
 def artefact_at(root: Path, name: str, fingerprint: str) -> ArtefactRef:
@@ -185,7 +194,7 @@ def fetch_inputs(spec: LaunchSpec) -> None:
     for path in spec.paths.values():
         if path.is_relative_to(artefacts):
             name, mark, *_ = path.relative_to(artefacts).parts
-            _ = artefact_at(spec.root, name, mark).local
+            fetch_artefact(artefacts / name / mark)
         else:
             fetch(path)
 

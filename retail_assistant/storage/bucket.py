@@ -147,15 +147,20 @@ def read_pointer(path: Path) -> str | None:
     return path.read_text() if path.is_file() else None
 
 
-def write_pointer(path: Path, text: str) -> None:
+def write_pointer(path: Path, text: str, *, new: bool = False) -> None:
     """Move a pointer.
 
+    Args:
+        path: of the pointer.
+        text: what it says from now on.
+        new: there must be none yet, such as of an event's number.
+
     Raises:
-        ConflictError: somebody else moved it since this process read it.
+        ConflictError: somebody else moved it since this process read it, or made it before.
         BucketError: it could not be written.
     """
     if (bucket := bucket_of(path)) is not None:
-        bucket.write_pointer(path, text)
+        bucket.write_pointer(path, text, new=new)
     write_atomically(path, text)
 
 
@@ -241,13 +246,14 @@ class Bucket:
             write_atomically(path, text)
         return text
 
-    def write_pointer(self, path: Path, text: str) -> None:
+    def write_pointer(self, path: Path, text: str, *, new: bool = False) -> None:
         """As the function `write_pointer`, without the working copy."""
         from google.api_core.exceptions import PreconditionFailed
 
         name = self._name(path)
         with self._lock:
-            seen = self._seen.pop(name, None)
+            read = self._seen.pop(name, None)
+        seen = _NOBODY if new else read
         with self._explained("write", path):
             if seen is None:
                 there = self._bucket.get_blob(name, retry=self._retry)

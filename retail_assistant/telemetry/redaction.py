@@ -85,6 +85,14 @@ def redacted(text: str) -> str:
     return text
 
 
+def without_password(text: str) -> str:
+    """The text with `***` for the password of an address, which may hold any character but blanks.
+
+    For short texts that are an address or quote one; who is let in there can be read.
+    """
+    return re.sub(r"(://[^:/@\s]*):[^\s]*@", rf"\1:{HIDDEN}@", text)
+
+
 def redacted_value(value: Any) -> Any:
     """As `redacted`, for all texts in a JSON-able value."""
     if isinstance(value, str):

@@ -28,7 +28,7 @@ from retail_assistant.launch.spec import (
     read_artefact_ref,
 )
 from retail_assistant.storage import StorageError, TableRef, fingerprint
-from retail_assistant.storage.bucket import fetch_folder, write_pointer
+from retail_assistant.storage.bucket import fetch_folder, read_pointer, write_pointer
 from retail_assistant.training.jobs import Job, StudyError
 from retail_assistant.training.searching.space import Choice, IntRange, Search
 
@@ -91,11 +91,10 @@ class RunningSearch:
     def __init__(self, root: Path, ref: ArtefactRef) -> None:
         """Open a search in its folder, within the storage folder `root`."""
         self.root, self.ref = root, ref
-        fetch_folder(ref.folder)
-        path = ref.folder / _RECORD
-        if not path.is_file():
-            raise StorageError(f"{path} is missing; begin the search again")
-        self.record = SearchRecord.model_validate_json(path.read_text())
+        record = _read_record(ref)
+        if record is None:
+            raise StorageError(f"{ref.folder / _RECORD} is missing; begin the search again")
+        self.record = record
 
     @property
     def search(self) -> Search:
@@ -143,6 +142,7 @@ class RunningSearch:
             write_pointer(
                 self.ref.folder / "trials" / f"{number:04d}.json",
                 trial.model_dump_json(indent=2, exclude_unset=True),
+                new=True,
             )
             proposed.append(trial)
         return proposed
@@ -222,14 +222,18 @@ def begin_search(
     }
     mark = fingerprint(identity)
     ref = artefact_at(root, SEARCH_ASSET, mark)
-    fetch_folder(ref.folder)
-    path = ref.folder / _RECORD
-    started = RunningSearch(root, ref).record.started if path.is_file() else now
+    begun = _read_record(ref)
+    started = begun.started if begun else now
     record = SearchRecord(
         search=search, started=started, corpora=dict(corpora), base_model=base_model
     )
-    write_pointer(path, record.model_dump_json(indent=2, exclude_unset=True))
+    write_pointer(ref.folder / _RECORD, record.model_dump_json(indent=2, exclude_unset=True))
     return ref
+
+
+def _read_record(ref: ArtefactRef) -> SearchRecord | None:
+    text = read_pointer(ref.folder / _RECORD)
+    return None if text is None else SearchRecord.model_validate_json(text)
 
 
 def current_search(root: Path, name: str) -> RunningSearch | None:

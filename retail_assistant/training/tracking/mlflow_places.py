@@ -10,7 +10,6 @@ from typing import Any
 
 from filelock import FileLock
 
-from retail_assistant.settings import get_settings
 from retail_assistant.storage import write_atomically
 from retail_assistant.training.tracking.target import ModelInput, TrackingTarget
 
@@ -59,7 +58,7 @@ def experiment_id(client: Any, target: TrackingTarget) -> str:
         try:
             return str(
                 client.create_experiment(
-                    target.experiment, artifact_location=_artifact_location(target.uri)
+                    target.experiment, artifact_location=_artifact_location(target)
                 )
             )
         except MlflowException as error:
@@ -69,13 +68,13 @@ def experiment_id(client: Any, target: TrackingTarget) -> str:
     return str(found.experiment_id)
 
 
-def _artifact_location(uri: str) -> str | None:
+def _artifact_location(target: TrackingTarget) -> str | None:
     """Where artefacts go: MLflow would take `mlruns` in the working folder; a server knows."""
-    if uri.startswith(POSTGRES):
-        return (get_settings().storage / "mlflow" / "artifacts").as_uri()
-    if not uri.startswith(SQLITE):
+    if target.uri.startswith(POSTGRES) and target.root is not None:
+        return (target.root / "mlflow" / "artifacts").as_uri()
+    if not target.uri.startswith(SQLITE):
         return None
-    return (Path(uri.removeprefix(SQLITE)).resolve().parent / "artifacts").as_uri()
+    return (Path(target.uri.removeprefix(SQLITE)).resolve().parent / "artifacts").as_uri()
 
 
 def study_run(client: Any, experiment: str, target: TrackingTarget) -> str | None:
