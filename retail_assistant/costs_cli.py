@@ -2,7 +2,7 @@
 
 import json
 import sys
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
@@ -20,7 +20,7 @@ def costs(
         str | None, typer.Option(help="Finished in this month (UTC), such as 2026-11.")
     ] = None,
     by: Annotated[
-        By | None, typer.Option(help="Sums by asset, job or study; default: a row a run.")
+        str | None, typer.Option(help="Sums by asset, job or study; default: a row a run.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
 ) -> None:
@@ -31,16 +31,24 @@ def costs(
     """
     settings = get_settings()
     work = of_month(all_work(settings.storage), month)
-    sums = totals(work, by, settings) if by else []
+    groups = _groups(by)
+    sums = totals(work, groups, settings) if groups else []
     whole = total("all", work, settings)
     if as_json:
         sys.stdout.write(json.dumps(_document(work, sums, whole, settings), indent=1) + "\n")
         return
-    console.print(_table_of_sums(sums, whole, settings) if by else _table(work, settings))
-    if not by:
+    console.print(_table_of_sums(sums, whole, settings) if groups else _table(work, settings))
+    if not groups:
         console.print(_words(whole, settings), highlight=False)
     if whole.unknown:
         console.print(f"not known, so in no sum: {whole.unknown}", highlight=False)
+
+
+def _groups(by: str | None) -> By | None:
+    allowed: dict[str, By] = {one: one for one in get_args(By)}
+    if by is not None and by not in allowed:
+        raise ValueError(f"--by {by}; allowed: {', '.join(allowed)}")
+    return allowed[by] if by else None
 
 
 def _document(work: list[Work], sums: list[Total], whole: Total, settings: Settings) -> dict:
