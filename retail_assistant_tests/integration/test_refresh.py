@@ -21,6 +21,7 @@ from retail_assistant.launch.spec import read_artefact_ref
 from retail_assistant.settings import EMBEDDED_CATALOG, PACKAGE_FOLDER
 from retail_assistant.storage import TableStore
 from retail_assistant_tests.conftest import REPOSITORY
+from retail_assistant_tests.integration.dagster_events import event_counts
 from retail_assistant_tests.integration.line import BIN, TINY_STUDY, Line
 
 pytestmark = pytest.mark.slow
@@ -112,14 +113,8 @@ class Shop(Line):
 
     def events(self) -> Counter[str]:
         """How often each asset was materialized, and `raw_catalog` observed, up to now."""
-        counted: Counter[str] = Counter()
         with self.instance() as instance:
-            for key in instance.all_asset_keys():
-                wanted = dg.AssetRecordsFilter(key)
-                made = instance.fetch_materializations(wanted, limit=1000).records
-                seen = instance.fetch_observations(wanted, limit=1000).records
-                counted[key.to_user_string()] = len(made) + len(seen)
-        return counted
+            return event_counts(instance)
 
     def unfinished(self) -> int:
         """Runs that have not ended."""

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
+
+from retail_assistant_tests.http_server import QuietHandler, http_server
 
 SECRET = "T0-B0-s3cr3tpath"
 
@@ -29,7 +29,7 @@ class Webhook:
 def running_webhook() -> Iterator[Webhook]:
     """A webhook at a free port of this machine."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if self.path != f"/services/{SECRET}":
@@ -49,16 +49,6 @@ def running_webhook() -> Iterator[Webhook]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    webhook = Webhook(f"http://127.0.0.1:{server.server_port}/services/{SECRET}")
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with http_server(Handler) as address:
+        webhook = Webhook(f"{address}/services/{SECRET}")
         yield webhook
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -14,6 +14,7 @@ import httpx
 from retail_assistant.launch.ray_head import LOOPBACK, free_port
 from retail_assistant.settings import EMBEDDED_CATALOG
 from retail_assistant_tests.emulator import BUCKET
+from retail_assistant_tests.integration.dagster_events import event_counts
 from retail_assistant_tests.integration.line import BIN
 from retail_assistant_tests.rehearsal.parts import SECONDS_TO_START, Stage
 from retail_assistant_tests.rehearsal.timeline import RehearsalError, Timeline
@@ -185,14 +186,8 @@ def open_shop(timeline: Timeline, parts: Stage) -> Shop:
 
 def made(parts: Stage) -> Counter[str]:
     """How often each asset was materialized or observed so far."""
-    counted: Counter[str] = Counter()
     with parts.instance() as instance:
-        for key in instance.all_asset_keys():
-            wanted = dg.AssetRecordsFilter(key)
-            found = instance.fetch_materializations(wanted, limit=100).records
-            seen = instance.fetch_observations(wanted, limit=100).records
-            counted[key.to_user_string()] = len(found) + len(seen)
-    return counted
+        return event_counts(instance)
 
 
 def wait_for(timeline: Timeline, parts: Stage, asset: str, before: Counter[str]) -> None:
