@@ -1,23 +1,17 @@
 """Several nodes through Ray Train, on two Ray nodes that share this machine."""
 
 import os
-import secrets
 import signal
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from retail_assistant.launch.processes import ProcessTree
-from retail_assistant.launch.ray_cluster import RAY_ADDRESS, local_environment
-from retail_assistant.launch.ray_head import LOOPBACK, free_port, head_command
 from retail_assistant.launch.ray_job import run_ray_job
 from retail_assistant.launch.spec import LaunchError, LaunchSpec, Resources
-from retail_assistant.storage import temporary_folder
 from retail_assistant_tests.launch.test_ray_job import start
 from retail_assistant_tests.launch.waiting import SECONDS_TO_END, lives, pids_of, wait_until
+from retail_assistant_tests.ray_nodes import ray_nodes
 
 pytestmark = pytest.mark.slow
 
@@ -35,44 +29,9 @@ NEEDS = Resources(nodes=2, memory_gib=0.2)
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[dict[str, str]]:
-    """Two Ray nodes of one CPU core each; yields what lets in."""
-    port, token = free_port(), secrets.token_hex(32)
-    with ExitStack() as stack:
-        folder = stack.enter_context(temporary_folder(Path("/tmp"), "retail-ray-nodes-"))
-        environment = {**os.environ, **local_environment(folder, token)}
-        # Of a cluster of one machine alone Ray refuses a second node.
-        environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "1"
-        environment.pop(RAY_ADDRESS, None)
-        output = stack.enter_context((folder / "nodes.txt").open("wb"))
-        head = [word for word in head_command(port) if not word.startswith("--num-cpus")]
-        gcs = next(word.partition("=")[2] for word in head if word.startswith("--port="))
-        more = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=2"]
-        more += [f"--address={LOOPBACK}:{gcs}", f"--node-ip-address={LOOPBACK}"]
-        more += [f"--dashboard-agent-listen-port={free_port()}", "--disable-usage-stats"]
-        first = ProcessTree([*head, "--num-cpus=2"], environment, output)
-        stack.callback(first.end, 3)
-        server = f"http://{LOOPBACK}:{port}"
-        headers = f'{{"Authorization": "Bearer {token}"}}'
-        wait_until(lambda: nodes(server, token) == 1, 60, "the head")
-        second = ProcessTree(more, environment, output)
-        stack.callback(second.end, 3)
-        wait_until(lambda: nodes(server, token) == 2, 60, "the second node")
-        yield {RAY_ADDRESS: server, "RAY_JOB_HEADERS": headers}
-
-
-def nodes(server: str, token: str) -> int:
-    """Ray nodes that live, as the dashboard counts them."""
-    import requests
-
-    try:
-        answer = requests.get(
-            f"{server}/nodes?view=summary",
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=5,
-        ).json()
-    except (requests.RequestException, ValueError):
-        return 0
-    return sum(one["raylet"].get("state") == "ALIVE" for one in answer["data"]["summary"])
+    """Two Ray nodes of two CPU cores each; yields what lets in."""
+    with ray_nodes(os.environ, workers=1, cpus=2) as variables:
+        yield variables
 
 
 @pytest.fixture

@@ -1,13 +1,9 @@
 """The parts of a cluster as processes of this machine, each found by the others as in a cluster."""
 
-import json
 import os
-import secrets
-import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -16,15 +12,14 @@ import yaml
 from sqlalchemy import URL
 
 from retail_assistant.launch.processes import ProcessTree
-from retail_assistant.launch.ray_cluster import RAY_ADDRESS, local_environment
-from retail_assistant.launch.ray_head import LOOPBACK, free_port, head_command
+from retail_assistant.launch.ray_cluster import RAY_ADDRESS
+from retail_assistant.launch.ray_head import LOOPBACK, free_port
 from retail_assistant.settings import PACKAGE_FOLDER
-from retail_assistant.storage import temporary_folder
 from retail_assistant_tests.conftest import REPOSITORY
 from retail_assistant_tests.emulator import BUCKET, CloudStorage, cloud_storage, emulator
 from retail_assistant_tests.integration.line import BIN
-from retail_assistant_tests.launch.test_ray_nodes import nodes
 from retail_assistant_tests.postgres_server import dagster_variables, postgres_server
+from retail_assistant_tests.ray_nodes import ray_nodes
 from retail_assistant_tests.rehearsal.timeline import RehearsalError, Timeline
 
 STORAGE = f"gs://{BUCKET}/rehearsal"
@@ -127,7 +122,7 @@ def stage(timeline: Timeline, folder: Path, own: Mapping[str, str]) -> Iterator[
         with timeline.step(f"Ray: a head and {RAY_WORKERS} workers") as seen:
             # A cluster's nodes have the way into the bucket from their own environment.
             reached = {**kept, "STORAGE_EMULATOR_HOST": cloud.url}
-            environment |= ray(stack, timeline, folder, reached)
+            environment |= stack.enter_context(ray_nodes(reached, RAY_WORKERS, cpus=1))
             seen(environment[RAY_ADDRESS])
         ui = f"http://{LOOPBACK}:{free_port()}"
         parts = Stage(folder, environment, cloud, ui, mlflow, stack)
@@ -150,43 +145,6 @@ def instance_file() -> str:
     given["run_monitoring"] = {"enabled": True, "poll_interval_seconds": 10}
     given["run_coordinator"]["config"] = {"dequeue_interval_seconds": 1}
     return yaml.safe_dump(given)
-
-
-def ray(
-    stack: ExitStack, timeline: Timeline, folder: Path, kept: Mapping[str, str]
-) -> dict[str, str]:
-    """A Ray cluster of several nodes that asks for a token; what lets in."""
-    port, token = free_port(), secrets.token_hex(32)
-    # Ray's sockets have long names.
-    own = stack.enter_context(temporary_folder(Path("/tmp"), "retail-rehearsal-"))
-    environment = {**kept, **local_environment(own, token)}
-    # Of a cluster of one machine alone Ray refuses a second node.
-    environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "1"
-    head = [word for word in head_command(port) if not word.startswith("--num-cpus")]
-    gcs = next(word.partition("=")[2] for word in head if word.startswith("--port="))
-    server = f"http://{LOOPBACK}:{port}"
-    started(stack, folder, "ray-head", (*head, "--num-cpus=1"), environment)
-    timeline.until("the Ray head answers", lambda: nodes(server, token) == 1, SECONDS_TO_START)
-    more = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
-    more += [f"--address={LOOPBACK}:{gcs}", f"--node-ip-address={LOOPBACK}"]
-    for number in range(1, RAY_WORKERS + 1):
-        port_of = f"--dashboard-agent-listen-port={free_port()}"
-        words, name = (*more, port_of, "--disable-usage-stats"), f"ray-worker-{number}"
-        worker = started(stack, folder, name, words, environment)
-        # One by one: two at once keep each other from starting in time on a small machine.
-        timeline.until(
-            f"{name} joins",
-            partial(_has_joined, worker, folder / f"{name}.txt", server, token, number + 1),
-            SECONDS_TO_START,
-        )
-    headers = json.dumps({"Authorization": f"Bearer {token}"})
-    return {RAY_ADDRESS: server, "RAY_JOB_HEADERS": headers}
-
-
-def _has_joined(worker: ProcessTree, log: Path, server: str, token: str, wanted: int) -> bool:
-    if worker.wait(0) is not None:
-        raise RehearsalError(f"a Ray worker has ended: {log.read_text()[-3000:]}")
-    return nodes(server, token) == wanted
 
 
 def serve_mlflow(timeline: Timeline, parts: Stage, database: URL) -> None:
