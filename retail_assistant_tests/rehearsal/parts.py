@@ -26,7 +26,8 @@ STORAGE = f"gs://{BUCKET}/rehearsal"
 CATALOG = f"gs://{BUCKET}/given/catalog.csv"
 SECONDS_TO_START = 300
 RAY_WORKERS = 2
-SECONDS_TO_END = 5
+SECONDS_TO_END = 40
+"""The guard beside a model server has to end that; killed before, it would leave it running."""
 OWN = ("RETAIL_", "DAGSTER_", "MLFLOW_", "RAY_")
 
 
