@@ -13,12 +13,13 @@ SERVE_PORT ?= 8000
 SIZE ?= quickstart
 # Each may hold a model, a Ray and a Dagster: more need more memory, not only more cores.
 TEST_WORKERS ?= 2
+WORKERS := -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder
 CHECKOV := 3.3.30
 
 export DAGSTER_DISABLE_TELEMETRY := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup run ui chat serve report rehearse test check tests format lock images manifests policy clean
+.PHONY: help setup run ui chat serve report rehearse test check tests faults format lock images manifests policy clean
 
 help:  ## This list.
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -53,7 +54,11 @@ check: setup  ## Lint, format and types.
 
 tests: setup
 	@sh deploy/local/install_browser.sh
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not long_fault" $(WORKERS)
+
+faults: setup  ## All that goes wrong on purpose, the long ones too; writes the table of docs/reliability.md.
+	@sh deploy/local/install_browser.sh
+	$(BIN)/python -m pytest -m fault --faults-table docs/reliability.md $(WORKERS)
 
 format: setup  ## Format and fix what can be fixed.
 	$(BIN)/ruff check --fix $(CODE)

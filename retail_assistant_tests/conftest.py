@@ -10,6 +10,7 @@ from hypothesis import settings as hypothesis_settings
 
 from retail_assistant.settings import get_settings
 from retail_assistant_tests.emulator import gcs_emulator
+from retail_assistant_tests.faults.table import FaultTable, faults_of
 from retail_assistant_tests.model_families import save_tiny_chat_model
 
 __all__ = ["gcs_emulator"]
@@ -38,9 +39,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByFile(config, log)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make faults` has the table of what the tests marked `fault` saw written into a page."""
+    parser.addoption("--faults-table", type=Path, help="a page with the table of faults")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(FaultTable(config.getoption("--faults-table")))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long ones start first."""
     items.sort(key=lambda item: "integration" not in item.path.parts)
+    for item in items:
+        item.user_properties += [("fault", one) for one in faults_of(item)]
 
 
 @pytest.fixture(scope="session")
