@@ -1,6 +1,6 @@
 """Serving: the assistant in front of a vLLM server, beside that server alone.
 
-    .venv/bin/python benchmarks/serving.py [--rounds 3] [--requests 64] [--clients 1 8 32]
+    .venv/bin/python benchmarks/serving.py [--weights] [--rounds 3] [--requests 64] [--clients 1 8]
 
 One vLLM server has the champion, merged. Questions about products of the catalog (attributes, in
 several phrasings, none ever twice: vLLM would find it in its cache) are asked in turn, level by
@@ -16,6 +16,9 @@ round. A level counts only if every request of every round had an answer that th
 errors, none made in code, not one text for all. `added` is the assistant's median less the bare
 server's, less the median time of understanding and retrieval, which is measured alone (`plan`).
 
+With `--weights`, instead: two assistants, each with a vLLM server of its own, one of which has the
+champion's adapter beside the base, the other both merged.
+
 With `--soak 300`, instead: 32 clients for so many seconds, searches and questions about products in
 turn; what was lost, and the memory of the assistant's process meanwhile.
 
@@ -24,6 +27,7 @@ The store is that of `make run` (RETAIL_STORAGE_URI), which has to be there.
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import os
 import random
@@ -33,7 +37,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +62,7 @@ from retail_assistant.training.merge import merge
 SECONDS_TO_START = 600
 MAX_TOKENS = 96
 SEED = 7
+ASSISTANT, BARE = "assistant", "bare"
 SEARCH: list[Message] = [{"role": "user", "content": "Show me shirts for men under 1500"}]
 
 
@@ -184,14 +189,15 @@ def line(name: str, clients: int, answers: Sequence[Answered], rates: Sequence[f
     return f"{name:<11}{clients:>8}{len(answers):>10}{numbers}{statistics.median(rates):>9.2f}"
 
 
-async def measured(
-    asked: argparse.Namespace, drawn: list[Asked], our_url: str, bare_url: str
-) -> None:
-    """Ask both servers in turn, and print the table."""
-    ours, bare = (
-        AsyncOpenAI(base_url=url, api_key="none", max_retries=0) for url in (our_url, bare_url)
-    )
-    names = {"assistant": (ours, "retail-assistant"), "bare": (bare, "model")}
+async def measured(asked: argparse.Namespace, drawn: list[Asked], urls: dict[str, str]) -> None:
+    """Ask both servers in turn, and print the table; all but `bare` are assistants."""
+    names = {
+        name: (
+            AsyncOpenAI(base_url=url, api_key="none", max_retries=0),
+            "model" if name == BARE else "retail-assistant",
+        )
+        for name, url in urls.items()
+    }
     waiting = iter(drawn)
     heads = "".join(f"{head:>10}" for head in ("first p50", "first p95", "whole p50", "whole p95"))
     print(f"{'':<11}{'clients':>8}{'requests':>10}{heads}{'req/s':>9}")
@@ -203,7 +209,7 @@ async def measured(
             for name in order:
                 some = list(itertools.islice(waiting, asked.requests))
                 client, model = names[name]
-                texts = [one.messages if name == "assistant" else one.prompt for one in some]
+                texts = [one.prompt if name == BARE else one.messages for one in some]
                 found, seconds = await level(client, model, texts, clients)
                 answers[name] += found
                 rates[name].append(len(found) / seconds)
@@ -216,12 +222,15 @@ def report(clients: int, answers: dict[str, list[Answered]], rates: dict[str, li
         why = why_discarded(found)
         told = f"{name:<11}{clients:>8}  discarded: {why}"
         print(told if why else line(name, clients, found, rates[name]))
-    ratios = [a / b for a, b in zip(rates["assistant"], rates["bare"], strict=True)]
-    first = {name: statistics.median(one.first for one in found) for name, found in answers.items()}
+    one, other = answers
+    ratios = [a / b for a, b in zip(rates[one], rates[other], strict=True)]
+    first = {
+        name: statistics.median(each.first for each in found) for name, found in answers.items()
+    }
     print(
-        f"{'':<11}req/s of the bare server's: {statistics.median(ratios):.3f}"
+        f"{'':<11}req/s of {other}'s: {statistics.median(ratios):.3f}"
         f" ({min(ratios):.3f} to {max(ratios):.3f});"
-        f" first text later by {1e3 * (first['assistant'] - first['bare']):.1f} ms"
+        f" first text later by {1e3 * (first[one] - first[other]):.1f} ms"
     )
 
 
@@ -264,6 +273,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--requests", type=int, default=64, help="Of each level and round.")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--weights", action="store_true", help="The adapter beside the merged.")
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="32 clients, so long.")
     asked = parser.parse_args()
     settings = get_settings()
@@ -271,36 +281,52 @@ def main() -> None:
     index = CatalogIndex.open(ref.folder / "index")
     needed = 2 * asked.rounds * asked.requests * len(asked.clients)
     drawn, seconds = questions_of(Shop(index, ref.fingerprint), index, needed)
+    plan = np.percentile(seconds, [50, 95]) * 1e3
+    print(
+        f"{len(os.sched_getaffinity(0))} cores, {asked.rounds} rounds of {asked.requests}"
+        f" requests a level; plan: p50 {plan[0]:.1f} ms, p95 {plan[1]:.1f} ms"
+    )
+    if asked.weights:
+        ask_both_weights(asked, drawn)
+        return
     champion = served_model(read_champion(settings), settings)
     with tempfile.TemporaryDirectory() as scratch:
         merged = merge(champion.base, champion.adapter, Path(scratch) / "merged")
         with served(merged) as url:
-            ask_both(asked, drawn, seconds, url.removesuffix("/v1/chat/completions"))
+            ask_both(asked, drawn, url.removesuffix("/v1/chat/completions"))
 
 
-def ask_both(asked: argparse.Namespace, drawn: list[Asked], seconds: list[float], url: str) -> None:
+def ask_both(asked: argparse.Namespace, drawn: list[Asked], url: str) -> None:
     """With vLLM up: the assistant too, and the questions."""
+    environment = {"RETAIL_SERVING_VARIANT": "url", "RETAIL_SERVING_MODEL_URL": url}
+    with assistant(environment) as (ours, process):
+        if asked.soak:
+            asyncio.run(soaked(asked.soak, drawn, ours, process.pid))
+        else:
+            asyncio.run(measured(asked, drawn, {ASSISTANT: ours, BARE: f"{url}/v1"}))
+
+
+def ask_both_weights(asked: argparse.Namespace, drawn: list[Asked]) -> None:
+    """An assistant with the adapter, one with the merged model, and the questions."""
+    with contextlib.ExitStack() as stack:
+        urls = {
+            weights: stack.enter_context(assistant({"RETAIL_SERVING_WEIGHTS": weights}))[0]
+            for weights in ("adapter", "merged")
+        }
+        asyncio.run(measured(asked, drawn, urls))
+
+
+@contextlib.contextmanager
+def assistant(environment: dict[str, str]) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A running assistant's address, and its process."""
     port = free_port("127.0.0.1")
-    environment = {
-        "RETAIL_SERVING_REQUESTS_PER_MINUTE": "1000000",
-        "RETAIL_SERVING_VARIANT": "url",
-        "RETAIL_SERVING_MODEL_URL": url,
-    }
+    environment = {"RETAIL_SERVING_REQUESTS_PER_MINUTE": "1000000"} | environment
     command = [sys.executable, "-m", "retail_assistant.cli", "serve", "--port", str(port)]
     with tempfile.NamedTemporaryFile() as log:
         process = started(command, environment, Path(log.name))
         try:
             wait_for(f"http://127.0.0.1:{port}/ready", process, Path(log.name))
-            plan = np.percentile(seconds, [50, 95]) * 1e3
-            print(
-                f"{len(os.sched_getaffinity(0))} cores, {asked.rounds} rounds of {asked.requests}"
-                f" requests a level; plan: p50 {plan[0]:.1f} ms, p95 {plan[1]:.1f} ms"
-            )
-            ours = f"http://127.0.0.1:{port}/v1"
-            if asked.soak:
-                asyncio.run(soaked(asked.soak, drawn, ours, process.pid))
-            else:
-                asyncio.run(measured(asked, drawn, ours, f"{url}/v1"))
+            yield f"http://127.0.0.1:{port}/v1", process
         finally:
             process.terminate()
             process.wait(60)

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 BEGIN, END = "<!-- faults: written by `make faults` -->", "<!-- end of faults -->"
-HEAD = "| # | What happens | What must come of it | Seen | Tests | Seconds |\n|--:|---|---|---|--:|--:|"
+HEAD = """\
+| # | What happens | What must come of it | Seen | Tests | Seconds |
+|--:|---|---|---|--:|--:|"""
 _REASON_CHARACTERS = 160
 _HELD, _FAILED, _NOT_RUN = "held", "**failed**", "not run"
 

@@ -12,10 +12,13 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 from retail_assistant_tests.integration import dagster_ui
 from retail_assistant_tests.integration.browser import new_page
 
-GRAPH_SIZE = (2200, 1300)
+GRAPH_SIZE = (2800, 2400)
 PAGE_SIZE = (1600, 1000)
 REPORT_SIZE = (1280, 1800)
 SETTLE_MS = 1_500
+# Each of the graph's assets asks for its own state.
+GRAPH_MS = 15_000
+ZOOM_OUT = 195
 
 
 def save_screenshots(page: Page, dagster: str, report: Path, folder: Path) -> list[Path]:
@@ -48,6 +51,13 @@ def _graph(page: Page, dagster: str) -> None:
     if hide.is_visible():
         hide.click()
     dagster_ui.open_graph(page, dagster, expanded=True)
+    page.wait_for_timeout(GRAPH_MS)
+    # It fits one group into view, not all.
+    page.mouse.move(GRAPH_SIZE[0] * 0.63, GRAPH_SIZE[1] * 0.5)
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, ZOOM_OUT)
+    page.keyboard.up("Control")
+    page.mouse.move(0, 0)
 
 
 def _partitions(page: Page, dagster: str) -> None:
