@@ -39,7 +39,7 @@ def main() -> int:
     try:
         size = SIZES[asked.size](folder)
         with stage(timeline, folder, size.environment) as parts:
-            tell(timeline, parts, size.job, size.promote, size.main_job)
+            tell(timeline, parts, size)
         failed = False
     except RehearsalError as error:
         console.print(f"[bold red]The rehearsal failed.[/] {error}", highlight=False)

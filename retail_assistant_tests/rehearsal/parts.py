@@ -1,5 +1,6 @@
 """The parts of a cluster as processes of this machine, each found by the others as in a cluster."""
 
+import itertools
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -14,7 +15,7 @@ from sqlalchemy import URL
 from retail_assistant.launch.processes import ProcessTree
 from retail_assistant.launch.ray_cluster import RAY_ADDRESS
 from retail_assistant.launch.ray_head import LOOPBACK, free_port
-from retail_assistant.settings import PACKAGE_FOLDER
+from retail_assistant.settings import PACKAGE_FOLDER, Settings
 from retail_assistant_tests.conftest import REPOSITORY
 from retail_assistant_tests.emulator import BUCKET, CloudStorage, cloud_storage, emulator
 from retail_assistant_tests.integration.line import BIN
@@ -26,6 +27,8 @@ STORAGE = f"gs://{BUCKET}/rehearsal"
 CATALOG = f"gs://{BUCKET}/given/catalog.csv"
 SECONDS_TO_START = 300
 RAY_WORKERS = 2
+ONE_IN = 9
+"""Requests to the bucket that are refused."""
 SECONDS_TO_END = 40
 """The guard beside a model server has to end that; killed before, it would leave it running."""
 OWN = ("RETAIL_", "DAGSTER_", "MLFLOW_", "RAY_")
@@ -58,6 +61,13 @@ class Stage:
         code = tree.wait()
         if code not in codes:
             raise RehearsalError(f"{' '.join(words)} ended with {code}\n{self.log(name)}")
+
+    @property
+    def settings(self) -> Settings:
+        """What finds the storage, for this process."""
+        return Settings(
+            storage_uri=STORAGE, work_folder=Path(self.environment["RETAIL_WORK_FOLDER"])
+        )
 
     def log(self, name: str) -> str:
         """The end of what a part has said."""
@@ -97,6 +107,8 @@ def stage(timeline: Timeline, folder: Path, own: Mapping[str, str]) -> Iterator[
             seen(str(postgres.execute("SHOW server_version")[0][0]))
         with timeline.step("a bucket (Google's protocol)"):
             cloud = stack.enter_context(cloud_storage(stack.enter_context(emulator())))
+            refuse_some(cloud)
+            os.environ["STORAGE_EMULATOR_HOST"] = cloud.url
         home = folder / "dagster-home"
         home.mkdir()
         (home / "dagster.yaml").write_text(instance_file())
@@ -136,6 +148,12 @@ def stage(timeline: Timeline, folder: Path, own: Mapping[str, str]) -> Iterator[
             dagster(timeline, parts)
             seen(ui)
         yield parts
+
+
+def refuse_some(cloud: CloudStorage) -> None:
+    """Have the bucket answer a request now and then as Google's does on a bad day."""
+    asked, statuses = itertools.count(1), itertools.cycle((429, 503))
+    cloud.fault = lambda *_: next(statuses) if next(asked) % ONE_IN == 0 else None
 
 
 def instance_file() -> str:

@@ -1,18 +1,27 @@
 """How much of it is done: with the model of `make run`, or with random weights, for a test."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from retail_assistant.evaluation.registry import Champion, write_champion
 from retail_assistant.launch.spec import read_artefact_ref
-from retail_assistant.settings import Settings
-from retail_assistant_tests.integration.line import TINY_STUDY
 from retail_assistant_tests.model_families import save_tiny_chat_model
 from retail_assistant_tests.rehearsal.parts import Stage
 
 TINY_JOB = "tiny-grounded"
+TINY_STUDY = f"""
+study: tiny
+description: A job of random weights that lasts long enough to lose a machine in it.
+jobs:
+  {TINY_JOB}:
+    grounding: retrieved
+    epochs: 6
+    lora_r: 4
+    lora_alpha: 8
+    learning_rate: 1.0e-3
+    batch_size: 1
+"""
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,8 @@ class Size:
     promote: Callable[[Stage], None] | None = None
     main_job: Mapping[str, str] = field(default_factory=dict)
     """More settings of the main job alone."""
+    loses_a_machine: bool = False
+    """Whether a first machine is lost in the training; Ray's jobs would outlive it."""
 
 
 def tiny(folder: Path) -> Size:
@@ -44,6 +55,7 @@ def tiny(folder: Path) -> Size:
         # Eight Ray jobs for a model that trains in seconds would only wait for each other. What
         # follows the new catalog runs on Ray at every size.
         {"RETAIL_LAUNCHER": "local"},
+        loses_a_machine=True,
     )
 
 
@@ -57,12 +69,7 @@ SIZES: Mapping[str, Callable[[Path], Size]] = {"tiny": tiny, "quickstart": quick
 
 def _crown(parts: Stage) -> None:
     """Make the tiny model the champion by hand."""
-    os.environ["STORAGE_EMULATOR_HOST"] = parts.cloud.url
-    settings = Settings(
-        storage_uri=parts.environment["RETAIL_STORAGE_URI"],
-        work_folder=Path(parts.environment["RETAIL_WORK_FOLDER"]),
-    )
-    adapter = read_artefact_ref(settings.storage, "adapter", TINY_JOB)
+    adapter = read_artefact_ref(parts.settings.storage, "adapter", TINY_JOB)
     champion = Champion(
         job=TINY_JOB,
         grounding="retrieved",
@@ -72,4 +79,4 @@ def _crown(parts: Stage) -> None:
         why="a rehearsal",
         event=1,
     )
-    write_champion(champion, settings)
+    write_champion(champion, parts.settings)

@@ -1,22 +1,26 @@
 """A retailer's day: a first model, shoppers, a new version of the catalog, and what comes of it."""
 
+import contextlib
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 import httpx
+import psutil
 
 from retail_assistant.launch.ray_head import LOOPBACK, free_port
+from retail_assistant.launch.spec import read_artefact_ref
 from retail_assistant.settings import EMBEDDED_CATALOG
+from retail_assistant.storage.bucket import names_in
 from retail_assistant_tests.emulator import BUCKET
 from retail_assistant_tests.integration.dagster_events import event_counts
 from retail_assistant_tests.integration.line import BIN
 from retail_assistant_tests.rehearsal.parts import SECONDS_TO_START, Stage
+from retail_assistant_tests.rehearsal.sizes import Size
 from retail_assistant_tests.rehearsal.timeline import RehearsalError, Timeline
 
 NEW_ID = "rehearsal".ljust(32, "0")
@@ -26,6 +30,8 @@ PRICE_NOW = 1234
 REFRESHED = ("raw_catalog", "products", "assortment", "catalog_index", "prompt_corpus")
 ASKED_AGAIN = ("champion_predictions", "champion_report")
 SECONDS_TO_REFRESH = 1200
+SECONDS_TO_TRAIN = 600
+RETAIL_ASSISTANT = str(BIN / "retail-assistant")
 
 
 @dataclass(frozen=True)
@@ -43,21 +49,8 @@ class Shop:
         return found["choices"][0]["message"]["content"], found["retail_assistant"]
 
 
-def tell(
-    timeline: Timeline,
-    parts: Stage,
-    job: str,
-    promote: Callable[[Stage], None] | None,
-    main_job: Mapping[str, str],
-) -> None:
+def tell(timeline: Timeline, parts: Stage, size: Size) -> None:
     """The whole day.
-
-    Args:
-        timeline: takes what was seen.
-        parts: of the cluster.
-        job: the hyperparameter job that is trained.
-        promote: makes its model the champion where it is too small to pass a policy.
-        main_job: more settings of the first run.
 
     Raises:
         RehearsalError: something did not come about.
@@ -73,14 +66,10 @@ def tell(
     with timeline.step("the catalog is put into the bucket") as seen:
         put_catalog(parts, rows)
         seen(f"{len(rows)} products")
-    with timeline.step(f"the main job: {job}") as seen:
-        command = (str(BIN / "retail-assistant"), "run", "--job", job)
-        # What passes no policy is promoted by hand; that there is something to promote is seen.
-        codes = (0,) if promote is None else (0, 1)
-        parts.run("main-job", *command, codes=codes, **main_job)
-        if promote is not None:
-            promote(parts)
-        seen(f"{sum(parts.cloud.asked.values())} requests to the bucket so far")
+    if size.loses_a_machine:
+        with timeline.step("a machine is lost in the training") as seen:
+            seen(lose_a_machine(timeline, parts, size))
+    make_a_model(timeline, parts, size)
     with timeline.step("the assistant is started") as seen:
         shop = open_shop(timeline, parts)
         seen(shop.url)
@@ -111,6 +100,53 @@ def tell(
     look(timeline, shop, priced, PRICE_NOW)
 
 
+def make_a_model(timeline: Timeline, parts: Stage, size: Size) -> None:
+    """The main job on another machine, and its report on a third."""
+    command = (RETAIL_ASSISTANT, "run", "--job", size.job)
+    with timeline.step(f"the main job: {size.job}") as seen:
+        # What passes no policy is promoted by hand; that there is something to promote is seen.
+        codes = (0,) if size.promote is None else (0, 1)
+        parts.run("main-job", *command, codes=codes, **size.main_job)
+        adapter = read_artefact_ref(parts.settings.storage, "adapter", size.job)
+        resumed = adapter.manifest().metrics["resumed_from"]
+        require(bool(resumed) is size.loses_a_machine, f"the training went on from {resumed}")
+        seen(f"the training went on from {resumed}" if resumed else "trained in one go")
+        if size.promote is not None:
+            size.promote(parts)
+        asked, refused = sum(parts.cloud.asked.values()), parts.cloud.faults
+        seen(f"{asked} requests to the bucket so far, {refused} of them refused at first")
+    with timeline.step("another machine reads the report"):
+        nothing = str(parts.folder / "reader")
+        parts.run("report", RETAIL_ASSISTANT, "report", RETAIL_WORK_FOLDER=nothing)
+        require(size.job in " ".join(parts.log("report").split()), parts.log("report"))
+
+
+def lose_a_machine(timeline: Timeline, parts: Stage, size: Size) -> str:
+    """Start the main job on a machine of its own, and kill -9 all of it; what it leaves."""
+    folder = parts.folder / "lost"
+    tree = parts.start(
+        "lost-machine",
+        *(RETAIL_ASSISTANT, "run", "--job", size.job),
+        RETAIL_WORK_FOLDER=str(folder),
+        **size.main_job,
+    )
+
+    def checkpoints() -> int:
+        require(tree.wait(0) is None, parts.log("lost-machine"))
+        return len(list(folder.glob("**/adapter/*/checkpoints/*/checkpoint-*/complete")))
+
+    # It is marked whole here first, and then copied.
+    timeline.until("two checkpoints", lambda: checkpoints() > 1, SECONDS_TO_TRAIN, 0.05)
+    while members := tree.members():
+        for process in members:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        tree.wait(0.1)
+    kept = names_in(parts.settings.storage / "artefacts" / "adapter", "*/complete")
+    require(bool(kept), "no checkpoint is in the bucket")
+    return f"of its checkpoints the bucket has {len(kept)}"
+
+
 def look(timeline: Timeline, shop: Shop, row: dict[str, str], price: float) -> str:
     """Ask for a price; the version of the index that answered."""
     with timeline.step("a shopper asks") as seen:
@@ -123,13 +159,13 @@ def look(timeline: Timeline, shop: Shop, row: dict[str, str], price: float) -> s
 
 
 def require(condition: bool, said: str) -> None:
-    """The answer is right.
+    """All is as it has to be.
 
     Raises:
-        RehearsalError: it is not.
+        RehearsalError: it is not; tells what was seen.
     """
     if not condition:
-        raise RehearsalError(f"a wrong answer: {said}")
+        raise RehearsalError(f"not as it has to be: {said}")
 
 
 def catalog_rows() -> list[dict[str, str]]:
@@ -170,7 +206,7 @@ def open_shop(timeline: Timeline, parts: Stage) -> Shop:
     shop = Shop(f"http://{LOOPBACK}:{port}")
     parts.start(
         "assistant",
-        *(str(BIN / "retail-assistant"), "serve", "--port", str(port)),
+        *(RETAIL_ASSISTANT, "serve", "--port", str(port)),
         RETAIL_SERVING_WATCH_SECONDS="2",
     )
 

@@ -34,8 +34,14 @@ class Timeline:
         for one in seen:
             self.console.print(f"{'':11}{one}", highlight=False, markup=False)
 
-    def until(self, what: str, is_so: Callable[[], bool], seconds: float) -> None:
-        """Wait for something.
+    def until(
+        self,
+        what: str,
+        is_so: Callable[[], bool],
+        seconds: float,
+        between: float = SECONDS_BETWEEN_LOOKS,
+    ) -> None:
+        """Wait for something, with so many seconds between two looks.
 
         Raises:
             RehearsalError: it has not come about within so many seconds.
@@ -44,7 +50,7 @@ class Timeline:
         while not is_so():
             if time.monotonic() > deadline:
                 raise RehearsalError(f"{what}: not within {seconds:.0f} s")
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(between)
 
     def table(self) -> Table:
         """All steps."""
