@@ -1,28 +1,41 @@
-"""The search index: build times from nothing and after a change, latencies, suggestions.
+"""The search index: build times from nothing and after a change, latencies, turns, suggestions.
 
-    .venv/bin/python benchmarks/index.py [CATALOG] [--changed 0.01] [--queries 100]
+    .venv/bin/python benchmarks/index.py [CATALOG] [--changed 0.01] [--queries 100] [--index FOLDER]
 
 CATALOG: anything `retail-assistant catalog clean` reads (default: the embedded catalog), or a
-parquet file of products. Prints one table a part; every number is from this one run.
+parquet file of products. Prints one table a part; every number is from this one run. With --index
+nothing is built: the index of CATALOG in that folder is asked.
 """
 
 import argparse
+import itertools
 import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
 import polars as pl
+import psutil
 
 from retail_assistant.catalog.embedding import embed
 from retail_assistant.catalog.filters import ProductFilter
 from retail_assistant.catalog.index import CatalogIndex
 from retail_assistant.catalog.index_writer import build_index
 from retail_assistant.catalog.suggestion_quality import suggestion_quality
+from retail_assistant.serving.understanding.conversation import Shop
 from retail_assistant.settings import EMBEDDED_CATALOG
+
+
+FREE_WORDS = list(
+    itertools.product(
+        ("aunt", "uncle", "boss", "teacher", "cousin", "friend", "doctor", "driver", "cook", "twin"),
+        ("lake", "garden", "harbour", "museum", "station", "market", "castle", "theatre", "village", "ferry"),
+    )
+)
 
 
 def assortment(catalog: str, folder: Path) -> pl.DataFrame:
@@ -75,8 +88,31 @@ def misspelt(name: str) -> str:
     return name.replace(word, word[:2] + word[3] + word[2] + word[4:]) if len(word) > 4 else name
 
 
+def line(name: str, asks: Iterable[Callable[[], object]]) -> None:
+    """Ask one after the other, and print how long they took."""
+    taken = []
+    for ask in asks:
+        started = time.perf_counter()
+        ask()
+        taken.append((time.perf_counter() - started) * 1000)
+    p50, p95 = statistics.median(taken), statistics.quantiles(taken, n=20)[-1]
+    print(f"{name:<26}{len(taken):>6}{p50:>10.1f}{p95:>10.1f}{max(taken):>10.1f}", flush=True)
+
+
+def first(what: str, ask: Callable[[], object]) -> None:
+    """What the first call of its kind takes, and what it leaves in memory."""
+    before, started = resident_mib(), time.perf_counter()
+    ask()
+    seconds = time.perf_counter() - started
+    print(f"first {what}: {seconds:.2f} s, {resident_mib() - before:+.0f} MiB")
+
+
+def resident_mib() -> float:
+    return psutil.Process().memory_info().rss / 2**20
+
+
 def latencies(index: CatalogIndex, products: pl.DataFrame, queries: int) -> None:
-    sample = drawn(products, queries)
+    rows = list(drawn(products, queries).iter_rows(named=True))
     cases: dict[str, Callable[[dict], object]] = {
         "by product id": lambda row: index.product(row["product_id"]),
         "by item code": lambda row: index.search(f"item {row['product_id'][:8]}"),
@@ -90,19 +126,42 @@ def latencies(index: CatalogIndex, products: pl.DataFrame, queries: int) -> None
         "alternatives": lambda row: index.alternatives(row["product_id"]),
         "complements": lambda row: index.complements(row["product_id"]),
     }
-    started = time.perf_counter()
-    index.search("item none", 1)
-    print(f"\nfirst query (reads the names): {time.perf_counter() - started:.2f} s")
+    print()
+    first("query (reads the names)", lambda: index.search("item none", 1))
+    first("suggestion", lambda: index.alternatives(products["product_id"][0]))
     embed(["loads the model"])
-    print(f"{'query':<22}{'n':>6}{'p50, ms':>10}{'p95, ms':>10}")
+    print(f"\n{'query':<26}{'n':>6}{'p50, ms':>10}{'p95, ms':>10}{'most, ms':>10}")
     for name, ask in cases.items():
-        taken = []
-        for row in sample.iter_rows(named=True):
-            started = time.perf_counter()
-            ask(row)
-            taken.append((time.perf_counter() - started) * 1000)
-        p50, p95 = statistics.median(taken), statistics.quantiles(taken, n=20)[-1]
-        print(f"{name:<22}{len(taken):>6}{p50:>10.1f}{p95:>10.1f}")
+        line(name, (partial(ask, row) for row in rows))
+
+
+def turns(index: CatalogIndex, products: pl.DataFrame, queries: int) -> None:
+    """Messages of shoppers, understood and looked up as the assistant does, each the first one.
+
+    No product is asked about twice: what was suggested for it would be known.
+    """
+    shop = Shop(index, "benchmark")
+    kinds = {
+        "attribute of a product": "What is the fabric of {name}?",
+        "overview of a product": "Tell me about {name}.",
+        "instead of a product": "Do you have something similar to {name}?",
+        "to wear with a product": "What goes with {name}?",
+        "name with typos": "What is the fabric of {misspelt}?",
+        "search": "Show me {subcategory} under 1500",
+        "free words": "I want something for my {person} at the {place}",
+    }
+    rows = list(drawn(products, queries * len(kinds)).iter_rows(named=True))
+    print()
+    first("turns (warm-up)", shop.warm_up)
+    print(f"\n{'turn':<26}{'n':>6}{'p50, ms':>10}{'p95, ms':>10}{'most, ms':>10}")
+    for number, (name, text) in enumerate(kinds.items()):
+        asked = [
+            text.format(**row, misspelt=misspelt(row["name"]), person=person, place=place)
+            for row, (person, place) in zip(
+                rows[number :: len(kinds)], itertools.cycle(FREE_WORDS), strict=False
+            )
+        ]
+        line(name, (partial(shop.plan, [{"role": "user", "content": one}]) for one in asked))
 
 
 def quality(index: CatalogIndex) -> None:
@@ -142,14 +201,16 @@ def main() -> None:
     parser.add_argument("catalog", nargs="?", default=str(EMBEDDED_CATALOG))
     parser.add_argument("--changed", type=float, default=0.01)
     parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--index", type=Path, help="An index of the catalog that is built already.")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         products = assortment(arguments.catalog, folder)
         print(f"{products.height} products of {arguments.catalog}\n")
-        full = build_times(products, folder, arguments.changed)
+        full = arguments.index or build_times(products, folder, arguments.changed)
         index = CatalogIndex.open(full)
         latencies(index, products, arguments.queries)
+        turns(index, products, arguments.queries)
         quality(index)
 
 

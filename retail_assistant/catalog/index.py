@@ -3,9 +3,12 @@
 A folder holds one LanceDB table: every PRODUCTS column, the searchable text with its full-text
 index, a MiniLM vector, and what filters and suggestions go by. LanceDB, because it keeps records,
 full text and vectors together in plain columnar files: no server to run, a search reads the
-columns it needs, and a folder that can be copied to an object store and back is a whole index. A
-shopper's question usually names its product, so the embedding model (torch) is loaded only for
-questions that name none.
+columns it needs, and a folder that can be copied to an object store and back is a whole index.
+
+What nearly every question looks at is read into memory once, by the first that needs it: names
+(`catalog.mentions`), and for suggestions and searches by meaning shelves and vectors
+(`catalog.neighbours`). A shopper's question usually names its product, so the embedding model
+(torch) is loaded only for questions that name none.
 
 Written by `catalog.index_writer`, published to an object store by `catalog.publication`.
 """
@@ -20,18 +23,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from retail_assistant.catalog.embedding import embed, normalise
 from retail_assistant.catalog.filters import ProductFilter
-from retail_assistant.catalog.garments import clash
 from retail_assistant.catalog.mentions import NameBook, Named
+from retail_assistant.catalog.neighbours import CANDIDATES, READ, Neighbours
 from retail_assistant.catalog.publication import CatalogIndexError, fetch_index, is_published
-from retail_assistant.catalog.suggestions import (
-    Ranking,
-    affinity,
-    alternatives_to,
-    complements_to,
-    fresh_names_first,
-    in_turn,
-    ranked,
-)
+from retail_assistant.catalog.suggestions import Ranking, in_turn, ranked
 from retail_assistant.telemetry.tracing import span
 
 if TYPE_CHECKING:
@@ -45,7 +40,6 @@ _DERIVED = frozenset(
     {"name_key", "text", "vector", "embedding_key", "facets", "price", "kind", "audience"}
 )
 _QUERY_CHARACTERS = 2000
-_CANDIDATES = 64
 # Cormack, Clarke & Buettcher (SIGIR 2009), "Reciprocal Rank Fusion": k = 60.
 _RRF_K = 60
 
@@ -103,6 +97,11 @@ class CatalogIndex:
     def _names(self) -> NameBook:
         columns = self._table.search().select(["product_id", "name_key"]).limit(len(self))
         return NameBook(columns.to_polars())
+
+    @cached_property
+    def neighbours(self) -> Neighbours:
+        """What lies near each product, without records; some 30 MB of 20,000 products."""
+        return Neighbours(self.columns(READ))
 
     def __len__(self) -> int:
         return int(self._table.count_rows())
@@ -204,13 +203,7 @@ class CatalogIndex:
             CatalogIndexError: the index has no such product.
 
         """
-        row = self._row_with_vector(product_id)
-        where = alternatives_to(row)
-        nearest = self._near(row["vector"], where) if where is not None else []
-        records = self._records(found for found, _ in nearest)
-        names = {found: records[found]["name"] for found, _ in nearest}
-        chosen = fresh_names_first(nearest, names, row["name"])[:k]
-        return [_row(records[found], _Hit(found, score, "alternative")) for found, score in chosen]
+        return self._suggested(self.neighbours.alternatives(product_id, k), "alternative")
 
     def complements(self, product_id: str, k: int = 2) -> list[dict[str, Any]]:
         """Up to `k` products to wear together with a product; different kinds take turns.
@@ -223,21 +216,11 @@ class CatalogIndex:
             CatalogIndexError: the index has no such product.
 
         """
-        row = self._row_with_vector(product_id)
-        where = complements_to(row)
-        nearest = self._near(row["vector"], where) if where is not None else []
-        records = self._records(found for found, _ in nearest)
-        fitting = ranked(
-            (found, score + affinity(row, records[found]))
-            for found, score in nearest
-            if not clash(row, records[found])
-        )
-        groups: dict[str, Ranking] = {}
-        for found, score in fitting:
-            groups.setdefault(records[found]["subcategory"], []).append((found, score))
-        names = {found: records[found]["name"] for found, _ in fitting}
-        chosen = fresh_names_first(in_turn(groups.values()), names, row["name"])[:k]
-        return [_row(records[found], _Hit(found, score, "complement")) for found, score in chosen]
+        return self._suggested(self.neighbours.complements(product_id, k), "complement")
+
+    def _suggested(self, ranking: Ranking, match: Match) -> list[dict[str, Any]]:
+        records = self._records(found for found, _ in ranking)
+        return [_row(records[found], _Hit(found, score, match)) for found, score in ranking]
 
     def _named(self, query: str, key: str, where: Expr | None) -> list[_Hit]:
         """Products that the query names, without the embedding model."""
@@ -276,7 +259,7 @@ class CatalogIndex:
         return [(product_id, score) for product_id, _ in ordered]
 
     def _hybrid(self, key: str, vector: list[float], k: int, where: Expr | None) -> list[_Hit]:
-        depth = max(_CANDIDATES, k)
+        depth = max(CANDIDATES, k)
         fused: dict[str, float] = {}
         # By hand: LanceDB's RRFReranker leaves products of equal score in no stated order.
         for ranking in (self._full_text(key, depth, where), self._near(vector, where, depth)):
@@ -308,17 +291,17 @@ class CatalogIndex:
         found: Any = self._table.search(match(key, "text")).select(["product_id", "_score"])
         if where is not None:
             found = found.where(where, prefilter=True)
-        return _settled(lambda size: _pairs(found.limit(size).to_list(), "_score", 1.0), limit)
 
-    def _near(self, vector: list[float], where: Expr | None, limit: int = _CANDIDATES) -> Ranking:
-        """Nearest products by cosine similarity, by an exact scan."""
-        query: Any = self._table.search(vector, query_type="vector")
-        found = query.distance_type("cosine").bypass_vector_index()
-        found = found.select(["product_id", "_distance"])
-        if where is not None:
-            found = found.where(where, prefilter=True)
-        nearest = _settled(lambda n: _pairs(found.limit(n).to_list(), "_distance", -1.0), limit)
-        return [(product_id, round(1.0 + negated, 5)) for product_id, negated in nearest]
+        def fetched(size: int) -> Ranking:
+            rows = found.limit(size).to_list()
+            return [(row["product_id"], round(row["_score"], 5)) for row in rows]
+
+        return _settled(fetched, limit)
+
+    def _near(self, vector: list[float], where: Expr | None, limit: int) -> Ranking:
+        """Nearest products by cosine similarity, among all that pass a filter."""
+        among = None if where is None else self._ids(where)
+        return self.neighbours.nearest(vector, limit, among)
 
     def _records(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         wanted = sorted(set(ids))
@@ -327,11 +310,6 @@ class CatalogIndex:
         found = self._table.search().where(_column("product_id").isin(wanted)).limit(len(wanted))
         return {row["product_id"]: row for row in found.select(self.record_columns).to_list()}
 
-    def _row_with_vector(self, product_id: str) -> dict[str, Any]:
-        found = self._table.search().where(_equals("product_id", product_id)).limit(1).to_list()
-        if not found:
-            raise CatalogIndexError(f"The catalog index has no product {product_id!r}.")
-        return dict(found[0])
 
 
 def _column(name: str) -> Expr:
@@ -340,14 +318,6 @@ def _column(name: str) -> Expr:
     return col(name)
 
 
-def _equals(name: str, value: str) -> Expr:
-    from lancedb.expr import lit
-
-    return _column(name).eq(lit(value))
-
-
-def _pairs(rows: list[dict[str, Any]], column: str, sign: float) -> Ranking:
-    return [(row["product_id"], sign * round(row[column], 5)) for row in rows]
 
 
 def _settled(fetch: Callable[[int], Ranking], limit: int) -> Ranking:

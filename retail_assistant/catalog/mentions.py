@@ -6,6 +6,8 @@ import re
 
 import polars as pl
 
+from retail_assistant.catalog.misspellings import Misspellings
+
 CODE_LENGTH = 8
 """An item code is the first eight characters of a product_id."""
 
@@ -33,6 +35,7 @@ class NameBook:
         self._longest = max(map(len, words), default=0)
         uses = pl.Series([w for ws in words for w in set(ws)], dtype=pl.String).value_counts()
         self._vocabulary = dict(uses.iter_rows())
+        self._misspellings = Misspellings(list(self._by_name))
 
     def coded(self, query: str) -> Named:
         """Products whose code follows the word "item", or whose code or id stands in the text."""
@@ -66,50 +69,11 @@ class NameBook:
 
     def misspelt(self, key: str) -> Named:
         """Products of the name that the normalised text comes closest to, if only typos differ."""
-        from rapidfuzz import fuzz, process
-
-        close = process.extract(
-            key, self._by_name.keys(), scorer=fuzz.partial_ratio, score_cutoff=85, limit=32
-        )
-        words = key.split()
-        distances = [(self._typos(name.split(), words), name) for name, _, _ in close]
-        typos, name = min(
-            ((found, name) for found, name in distances if found is not None),
-            key=lambda pair: (pair[0], -len(pair[1]), pair[1]),
-            default=(0, ""),
-        )
-        return [(self._by_name[name], 1.0 - typos / len(name))] if name else []
-
-    def _typos(self, name: list[str], words: list[str]) -> int | None:
-        """Fewest typos that make some run of `words` the name; None where it takes more."""
-        if len("".join(name)) < CODE_LENGTH:
-            return None
-        joined = {
-            "".join(words[start : start + size])
-            for size in (len(name) - 1, len(name) + 1)
-            for start in range(len(words) - size + 1)
-        }
-        if "".join(name) in joined:
-            return 1
-        runs = (words[start : start + len(name)] for start in range(len(words) - len(name) + 1))
-        counts = (self._run_typos(name, run) for run in runs)
-        return min((count for count in counts if count is not None), default=None)
-
-    def _run_typos(self, name: list[str], run: list[str]) -> int | None:
-        from rapidfuzz.distance import OSA
-
-        total = 0
-        for meant, typed in zip(name, run, strict=True):
-            if meant == typed:
-                continue
-            # Words the catalog knows are meant as typed: a skirt is no misspelt shirt.
-            if typed in self._vocabulary or not (meant + typed).isalpha() or len(meant) < 4:
-                return None
-            typos = OSA.distance(meant, typed)
-            if typos > (1 if len(meant) < 8 else 2):
-                return None
-            total += typos
-        return total if total <= max(2, len(name) // 2) else None
+        closest = self._misspellings.closest(key)
+        if closest is None:
+            return []
+        name, typos = closest
+        return [(self._by_name[name], 1.0 - typos / len(name))]
 
 
 def _ids_by(frame: pl.DataFrame, column: str) -> dict[str, list[str]]:

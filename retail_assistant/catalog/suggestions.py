@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from retail_assistant.catalog.embedding import normalise
+import polars as pl
+
 from retail_assistant.catalog.garments import (
     APART,
     INSTEAD_OF,
@@ -21,9 +22,6 @@ from retail_assistant.catalog.garments import (
     occasions,
     shared_audiences,
 )
-
-if TYPE_CHECKING:
-    from lancedb.expr import Expr
 
 Ranking = list[tuple[str, float]]
 """(product_id, score) pairs, best first; higher is better."""
@@ -35,7 +33,7 @@ _SAME_NAME = 95
 """Names whose similarity (rapidfuzz ratio, 0 to 100) reaches this are one name to a shopper."""
 
 
-def alternatives_to(row: Mapping[str, Any]) -> Expr | None:
+def alternatives_to(row: Mapping[str, Any]) -> pl.Expr | None:
     """Which rows of the index are alternatives to one of them; None where none can be."""
     level = next((name for name in ("subcategory", "category") if row[name] is not None), None)
     if level is None:
@@ -45,8 +43,11 @@ def alternatives_to(row: Mapping[str, Any]) -> Expr | None:
     return where & _among("kind", kinds) if row["kind"] else where & ~_among("kind", APART)
 
 
-def complements_to(row: Mapping[str, Any]) -> Expr | None:
-    """Which rows of the index complement one of them; None where none can."""
+def complements_to(row: Mapping[str, Any]) -> pl.Expr | None:
+    """Which rows of the index complement one of them; None where none can.
+
+    Null, as for a product without a subcategory, is no.
+    """
     if row["subcategory"] is None or row["kind"] in APART:
         return None
     where = _others(row) & ~_equals("subcategory", row["subcategory"])
@@ -96,19 +97,24 @@ def in_turn(groups: Iterable[Ranking]) -> Ranking:
     return list({product_id: (product_id, score) for product_id, score in pairs}.values())
 
 
-def fresh_names_first(nearest: Ranking, names: Mapping[str, str], own: str) -> Ranking:
-    """The same pairs, those behind whose name repeats `own` or one that stands before it."""
-    from rapidfuzz import fuzz
+def fresh_names_first(nearest: Ranking, names: Mapping[str, str], own: str, k: int) -> Ranking:
+    """The first `k` pairs, those behind whose name repeats `own` or one that stands before it.
 
-    seen, fresh, repeated = [normalise(own)], [], []
+    Names are in normal form.
+    """
+    from rapidfuzz import fuzz, process
+
+    seen, fresh, repeated = [own], [], []
     for product_id, score in nearest:
-        key = normalise(names[product_id])
-        if max(fuzz.ratio(key, name) for name in seen) >= _SAME_NAME:
+        if len(fresh) == k:
+            break
+        name = names[product_id]
+        if process.extractOne(name, seen, scorer=fuzz.ratio, score_cutoff=_SAME_NAME):
             repeated.append((product_id, score))
         else:
             fresh.append((product_id, score))
-            seen.append(key)
-    return fresh + repeated
+            seen.append(name)
+    return (fresh + repeated)[:k]
 
 
 def _is_other(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -121,7 +127,7 @@ def _is_other(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     )
 
 
-def _others(row: Mapping[str, Any]) -> Expr:
+def _others(row: Mapping[str, Any]) -> pl.Expr:
     """Other products of the same department and category, for somebody whom the product is for."""
     where = ~_equals("product_id", row["product_id"]) & _equals("department", row["department"])
     if row["category"] is not None:
@@ -129,13 +135,9 @@ def _others(row: Mapping[str, Any]) -> Expr:
     return where & _among("audience", shared_audiences(row["audience"]))
 
 
-def _equals(column: str, value: str) -> Expr:
-    from lancedb.expr import col, lit
-
-    return col(column).eq(lit(value))
+def _equals(column: str, value: str) -> pl.Expr:
+    return pl.col(column) == pl.lit(value)
 
 
-def _among(column: str, values: Iterable[str]) -> Expr:
-    from lancedb.expr import col
-
-    return col(column).isin(list(values))
+def _among(column: str, values: Iterable[str]) -> pl.Expr:
+    return pl.col(column).is_in(list(values))

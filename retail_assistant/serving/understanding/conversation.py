@@ -33,6 +33,13 @@ __all__ = ["Plan", "Shop"]
 READ_TURNS = 12
 """Between 12 and 23 of the shopper's last messages are read."""
 _REMEMBERED = 4096
+_OF_NO_PRODUCT = "something pleasant for a journey by night"
+_FIRST_QUESTIONS = (
+    "Tell me about {}.",
+    "What is similar to {}?",
+    "What goes with {}?",
+    _OF_NO_PRODUCT,
+)
 
 
 class Shop:
@@ -66,10 +73,12 @@ class Shop:
         return turn.plan
 
     def warm_up(self) -> None:
-        """Read what first turns would wait for: the index's files, MiniLM, the language reader."""
-        first = self._stock.shelves.ids[0]
-        question = f"Tell me about {self._stock.reference(first)}."
-        self.plan([{"role": "user", "content": question}])
+        """Read what first turns would wait for: the index, words, MiniLM, the language reader."""
+        reference = self._stock.reference(self._stock.shelves.ids[0])
+        questions = [question.format(reference) for question in _FIRST_QUESTIONS]
+        for text in (*questions, *self.opening_suggestions()):
+            self.plan([{"role": "user", "content": text}])
+        self.index.search(_OF_NO_PRODUCT)
         talk.warm_up()
 
     def opening_suggestions(self) -> list[str]:

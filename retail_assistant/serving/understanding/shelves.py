@@ -21,17 +21,6 @@ Mask = npt.NDArray[np.bool_]
 DERIVED = ("name_key", "price", "kind", "audience")
 """What the index knows of a product beside its record."""
 
-_READ_BY_RULES = (
-    "product_id",
-    "name",
-    "brand",
-    "department",
-    "category",
-    "subcategory",
-    "attributes",
-    "kind",
-    "audience",
-)
 NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 
 
@@ -61,10 +50,6 @@ class Shelves:
     def records(self, rows: Rows) -> list[dict[str, Any]]:
         """PRODUCTS rows as dicts."""
         return self.frame[rows].select(self._record_columns).to_dicts()
-
-    def garments(self, rows: Rows) -> list[dict[str, Any]]:
-        """PRODUCTS rows with `kind` and `audience`, as the rules of suggestions read them."""
-        return self.frame[rows].select(_READ_BY_RULES).to_dicts()
 
     def name(self, row: int) -> str:
         """A product's name in plain text."""

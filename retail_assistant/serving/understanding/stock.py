@@ -4,17 +4,12 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-import polars as pl
-
 from retail_assistant.catalog.index import CatalogIndex
-from retail_assistant.catalog.suggestions import is_alternative, is_complement
 from retail_assistant.corpus.rendering import MAX_NAME_CHARACTERS, item_code, plain_text
 from retail_assistant.serving.understanding.shelves import Shelves
 from retail_assistant.serving.understanding.shop_vocabulary import ShopVocabulary
 
 _REMEMBERED = 2048
-_LOOKED_AT = 256
 MOST_SUGGESTED = 12
 
 Scored = tuple[tuple[str, float], ...]
@@ -35,7 +30,6 @@ class Stock:
         self.reference = lru_cache(maxsize=_REMEMBERED)(self._reference)
         self._alternatives = lru_cache(maxsize=_REMEMBERED)(self._ranked_alternatives)
         self._complements = lru_cache(maxsize=_REMEMBERED)(self._ranked_complements)
-        self.may_suggest = lru_cache(maxsize=_REMEMBERED)(self._may_suggest)
 
     def products(self, product_ids: Iterable[str]) -> list[dict[str, Any]]:
         """PRODUCTS rows in the order of their ids; unknown ids are left out."""
@@ -63,6 +57,10 @@ class Stock:
         """As the index, up to MOST_SUGGESTED."""
         return self._with_records(self._complements(product_id)[:k], "complement")
 
+    def may_suggest(self, product_id: str) -> tuple[bool, bool]:
+        """Whether a product has alternatives, and complements."""
+        return bool(self._alternatives(product_id)), bool(self._complements(product_id))
+
     def _with_records(self, scored: Scored, match: str) -> list[dict[str, Any]]:
         rows = self.products(product_id for product_id, _ in scored)
         return [
@@ -81,27 +79,8 @@ class Stock:
         return f"{name} (item {item_code(product_id)})"
 
     def _ranked_alternatives(self, product_id: str) -> Scored:
-        found = self.index.alternatives(product_id, k=MOST_SUGGESTED)
-        return tuple((row["product_id"], row["score"]) for row in found)
+        return tuple(self.index.neighbours.alternatives(product_id, MOST_SUGGESTED))
 
     def _ranked_complements(self, product_id: str) -> Scored:
-        found = self.index.complements(product_id, k=MOST_SUGGESTED)
-        return tuple((row["product_id"], row["score"]) for row in found)
+        return tuple(self.index.neighbours.complements(product_id, MOST_SUGGESTED))
 
-    def _may_suggest(self, product_id: str) -> tuple[bool, bool]:
-        """Whether a product has alternatives, and complements: by the rules, without ranking.
-
-        Only the first few hundred candidates are looked at: "no" may be wrong, "yes" never is.
-        """
-        own = self.shelves.rows([product_id])
-        row = self.shelves.garments(own)[0]
-        frame, at = self.shelves.frame, int(own[0])
-        there = pl.col("category").eq_missing(pl.lit(frame["category"][at]))
-        same = pl.col("subcategory").eq_missing(pl.lit(frame["subcategory"][at]))
-        here = frame.select(like=there & same, other=there & ~same)
-        found = []
-        for column, rule in (("like", is_alternative), ("other", is_complement)):
-            rows = np.flatnonzero(here[column].to_numpy())
-            spread = rows[:: max(1, len(rows) // _LOOKED_AT)][: 2 * _LOOKED_AT]
-            found.append(any(rule(row, other) for other in self.shelves.garments(spread)))
-        return found[0], found[1]

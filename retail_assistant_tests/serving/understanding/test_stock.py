@@ -3,9 +3,10 @@
 import polars as pl
 import pytest
 
-from retail_assistant.catalog.index import CatalogIndex
+from retail_assistant.catalog.index import CatalogIndex, open_table
 from retail_assistant.corpus.retrieval import retrieve
-from retail_assistant.serving.understanding.stock import Stock
+from retail_assistant.serving.understanding.stock import MOST_SUGGESTED, Stock
+from retail_assistant_tests.catalog import lancedb_suggestions
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,20 @@ def test_every_reference_finds_its_product_alone(stock: Stock, shop_index: Catal
     for product_id in stock.shelves.ids:
         found = shop_index.mentioned(f"Tell me about {stock.reference(product_id)}.")
         assert found == [[product_id]]
+
+
+def test_suggestions_are_those_of_queries_to_the_index(
+    stock: Stock, shop_index: CatalogIndex
+) -> None:
+    table = open_table(shop_index.folder)
+    for product_id in stock.shelves.ids[::6]:
+        for found, by_query in (
+            (stock.alternatives(product_id, MOST_SUGGESTED), lancedb_suggestions.alternatives),
+            (stock.complements(product_id, MOST_SUGGESTED), lancedb_suggestions.complements),
+        ):
+            ranking = [(row["product_id"], row["score"]) for row in found]
+            expected = by_query(table, product_id, MOST_SUGGESTED)
+            assert lancedb_suggestions.agree(ranking, expected), product_id
 
 
 def test_suggestions_are_promised_only_where_there_are_some(stock: Stock) -> None:
