@@ -1,8 +1,8 @@
 """An index at a URI: published file by file, opened through a checked copy on this machine.
 
-LanceDB can read an object store directly, but a search scans a column of vectors: each question
-would fetch it over the network. A copy is fetched once, named by what the index contains, and
-answers from the local disk. Any fsspec URI will do: gs://, s3://, file://.
+LanceDB can read an object store directly, but every question reads from it: each would fetch that
+over the network. A copy is fetched once, named by what the index contains, and answers from the
+local disk. Any fsspec URI will do: gs://, s3://, file://.
 """
 
 from __future__ import annotations

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import polars as pl
-
 from retail_assistant.catalog.index import CatalogIndex
 from retail_assistant.catalog.keywords import stop_words
 from retail_assistant.corpus.phrasing import attribute_answer, attribute_answers, attribute_wording
@@ -121,9 +119,12 @@ class Guard:
 
 
 def open_guard(index: CatalogIndex) -> Guard:
-    """The guard over all products of an index."""
-    rows = list(index.products(index.product_ids()).values())
-    return Guard(CatalogFacts.from_products(pl.DataFrame(rows, infer_schema_length=None)))
+    """The guard over all products of an index, with what a first sentence would wait for."""
+    products = index.columns(index.record_columns).sort("product_id")
+    guard = Guard(CatalogFacts.from_products(products))
+    record = products.row(0, named=True)
+    guard.over("", [record]).review(f"The fabric of {record['name']} is cotton. It costs Rs. 1.")
+    return guard
 
 
 class Reviewer:
