@@ -29,11 +29,32 @@ from retail_assistant.catalog.suggestion_quality import suggestion_quality
 from retail_assistant.serving.understanding.conversation import Shop
 from retail_assistant.settings import EMBEDDED_CATALOG
 
-
 FREE_WORDS = list(
     itertools.product(
-        ("aunt", "uncle", "boss", "teacher", "cousin", "friend", "doctor", "driver", "cook", "twin"),
-        ("lake", "garden", "harbour", "museum", "station", "market", "castle", "theatre", "village", "ferry"),
+        (
+            "aunt",
+            "uncle",
+            "boss",
+            "teacher",
+            "cousin",
+            "friend",
+            "doctor",
+            "driver",
+            "cook",
+            "twin",
+        ),
+        (
+            "lake",
+            "garden",
+            "harbour",
+            "museum",
+            "station",
+            "market",
+            "castle",
+            "theatre",
+            "village",
+            "ferry",
+        ),
     )
 )
 

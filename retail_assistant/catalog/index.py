@@ -311,13 +311,10 @@ class CatalogIndex:
         return {row["product_id"]: row for row in found.select(self.record_columns).to_list()}
 
 
-
 def _column(name: str) -> Expr:
     from lancedb.expr import col
 
     return col(name)
-
-
 
 
 def _settled(fetch: Callable[[int], Ranking], limit: int) -> Ranking:

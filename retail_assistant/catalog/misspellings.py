@@ -60,7 +60,7 @@ class Misspellings:
         )
 
     def _possible(self, words: Sequence[str]) -> list[int]:
-        """Numbers of the names that a text may mean: all whose words stand in it, with typos or not.
+        """Numbers of the names that a text may mean: those whose words it has, misspelt or not.
 
         And those that stand in it with spaces elsewhere. `_typos` is None for every other name.
         """

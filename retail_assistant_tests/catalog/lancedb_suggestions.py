@@ -6,8 +6,8 @@ Slow and plain: every question scans the table again and reads the whole records
 from collections.abc import Mapping
 from typing import Any
 
-from lancedb.expr import Expr, col, lit
-from lancedb.table import Table
+from lancedb.expr import Expr, col, lit  # noqa: TID253 (no code location is loaded here)
+from lancedb.table import Table  # noqa: TID253
 
 from retail_assistant.catalog.embedding import normalise
 from retail_assistant.catalog.garments import (
@@ -72,8 +72,7 @@ def nearest(table: Table, vector: Any, limit: int, where: Expr | None = None) ->
 def agree(found: Ranking, expected: Ranking) -> bool:
     """Whether two rankings differ at most in the order of what is equally near."""
     return len(found) == len(expected) and all(
-        abs(one - other) <= ROUNDING
-        for (_, one), (_, other) in zip(found, expected, strict=True)
+        abs(one - other) <= ROUNDING for (_, one), (_, other) in zip(found, expected, strict=True)
     )
 
 

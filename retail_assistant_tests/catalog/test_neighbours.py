@@ -1,13 +1,14 @@
 """What the index finds in memory is what queries to its table find."""
 
 from collections.abc import Iterator
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from lancedb.table import Table
+from lancedb.table import Table  # noqa: TID253 (no code location is loaded here)
 
 from retail_assistant.catalog.assortment import AssortmentPolicy, select_assortment
 from retail_assistant.catalog.embedding import DIMENSIONS, embedding_key, embedding_text
@@ -21,15 +22,20 @@ from retail_assistant_tests.catalog import lancedb_suggestions
 from retail_assistant_tests.catalogs import cleaned_frame
 
 PRODUCTS = 2000
-ASKED_FOR = 150
+ASKED_FOR = 60
 K = 12
+
+
+@cache
+def direction(word: str) -> np.ndarray:
+    """A direction of a word's own."""
+    seed = int.from_bytes(blake2b(word.encode(), digest_size=4).digest())
+    return np.random.default_rng(seed).standard_normal(DIMENSIONS)
 
 
 def word_vector(text: str) -> np.ndarray:
     """A text as its words, each in a direction of its own: likeness enough, without a model."""
-    numbers = (int.from_bytes(blake2b(w.encode(), digest_size=4).digest()) for w in text.split())
-    words = [np.random.default_rng(number).standard_normal(DIMENSIONS) for number in numbers]
-    vector = np.sum(words, axis=0)
+    vector = np.sum([direction(word) for word in text.split()], axis=0)
     return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
@@ -39,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import lancedb
 
     folder = tmp_path_factory.mktemp("synthetic")
-    rows = pl.concat(synthesize(2 * PRODUCTS, seed=5, dirt=0.0))
+    rows = pl.concat(synthesize(3000, seed=5, dirt=0.0))
     catalog = cleaned_frame(rows).products.lazy()
     products = select_assortment(catalog, AssortmentPolicy()).head(PRODUCTS)
     known = products.select("product_id", embedding_key().alias(KEY), text=embedding_text())

@@ -83,4 +83,3 @@ class Stock:
 
     def _ranked_complements(self, product_id: str) -> Scored:
         return tuple(self.index.neighbours.complements(product_id, MOST_SUGGESTED))
-
