@@ -86,6 +86,14 @@ def embed(texts: Sequence[str]) -> np.ndarray:
     return ordered
 
 
+@lru_cache(maxsize=64)
+def embed_query(text: str) -> np.ndarray:
+    """The vector of one text, float32 (384,), read-only. A turn may look at its text twice."""
+    vector: np.ndarray = embed([text])[0]
+    vector.flags.writeable = False
+    return vector
+
+
 def valid_unicode(text: str) -> str:
     """The text with lone surrogates replaced: neither Arrow nor the tokenizer takes them."""
     return text.encode("utf-8", "replace").decode("utf-8")

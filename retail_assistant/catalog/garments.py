@@ -66,6 +66,9 @@ _AUDIENCE_WORDS: dict[str, tuple[str, ...]] = {
     "unisex": ("women", "men"),
 }
 
+OCCASION_ATTRIBUTES = ("occasion", "ideal occasion")
+"""The attributes (lower case) that say what a garment is for."""
+
 _DRESSY = {"party", "formal", "wedding", "festive", "evening"}
 _SPORTY = r"\b(?:sports?|gym|track|cycling|swim|yoga|running|joggers?)\b"
 
@@ -152,7 +155,7 @@ def occasions(product: Mapping[str, Any]) -> set[str]:
     return {
         part.strip().lower()
         for entry in product["attributes"]
-        if (entry["name"] or "").lower() in ("occasion", "ideal occasion")
+        if (entry["name"] or "").lower() in OCCASION_ATTRIBUTES
         for part in entry["value"].split(",")
     }
 

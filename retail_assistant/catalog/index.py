@@ -21,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from retail_assistant.catalog.embedding import embed, normalise
+from retail_assistant.catalog.embedding import embed, embed_query, normalise
 from retail_assistant.catalog.filters import ProductFilter
 from retail_assistant.catalog.mentions import NameBook, Named
 from retail_assistant.catalog.neighbours import CANDIDATES, READ, Neighbours
@@ -30,6 +30,7 @@ from retail_assistant.catalog.suggestions import Ranking, in_turn, ranked
 from retail_assistant.telemetry.tracing import span
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
     from lancedb.expr import Expr
     from lancedb.table import Table
@@ -40,6 +41,8 @@ _DERIVED = frozenset(
     {"name_key", "text", "vector", "embedding_key", "facets", "price", "kind", "audience"}
 )
 _QUERY_CHARACTERS = 2000
+# A second query for products of equal score costs more than some more of them at once.
+_FETCHED = 64
 # Cormack, Clarke & Buettcher (SIGIR 2009), "Reciprocal Rank Fusion": k = 60.
 _RRF_K = 60
 
@@ -158,6 +161,12 @@ class CatalogIndex:
         """The PRODUCTS rows of some ids, by id; those that the index has."""
         return self._records(product_ids)
 
+    def found(self, query: str, k: int = 2) -> list[tuple[str, float, Match]]:
+        """Id, score and match of the `k` products that fit a query best, without their records."""
+        with span("retrieve"):
+            hits = self._found([query], k, None)[0]
+        return [(hit.product_id, hit.score, hit.match) for hit in hits]
+
     def search(
         self, query: str, k: int = 2, filters: ProductFilter | None = None
     ) -> list[dict[str, Any]]:
@@ -178,6 +187,13 @@ class CatalogIndex:
         Returns PRODUCTS rows with `score` (0 to 1, comparable within one `match` only) and `match`
         (how the row was found: item, name, typo, hybrid or fill). Ties go by product_id.
         """
+        found = self._found(queries, k, filters)
+        records = self._records({hit.product_id for hits in found for hit in hits})
+        return [[_row(records[hit.product_id], hit) for hit in hits] for hits in found]
+
+    def _found(
+        self, queries: Sequence[str], k: int, filters: ProductFilter | None
+    ) -> list[list[_Hit]]:
         where = filters.expression() if filters is not None else None
         keys = [normalise(query[:_QUERY_CHARACTERS]) for query in queries]
         hits = [
@@ -185,12 +201,11 @@ class CatalogIndex:
             for query, key in zip(queries, keys, strict=True)
         ]
         unnamed = [number for number, found in enumerate(hits) if keys[number] and not found]
-        vectors = embed([queries[number][:_QUERY_CHARACTERS] for number in unnamed])
-        for number, vector in zip(unnamed, vectors.tolist(), strict=True):
+        texts = [queries[number][:_QUERY_CHARACTERS] for number in unnamed]
+        vectors = [embed_query(texts[0])] if len(texts) == 1 else embed(texts)
+        for number, vector in zip(unnamed, vectors, strict=True):
             hits[number] = self._hybrid(keys[number], vector, k, where)
-        filled = [self._filled(found, key, k, where) for found, key in zip(hits, keys, strict=True)]
-        records = self._records({hit.product_id for found in filled for hit in found})
-        return [[_row(records[hit.product_id], hit) for hit in found] for found in filled]
+        return [self._filled(found, key, k, where) for found, key in zip(hits, keys, strict=True)]
 
     def alternatives(self, product_id: str, k: int = 2) -> list[dict[str, Any]]:
         """Up to `k` products to take instead of a product, nearest by vector first.
@@ -258,7 +273,7 @@ class CatalogIndex:
         ordered = ranked((product_id, fit.get(product_id, 0.0)) for product_id in ids)
         return [(product_id, score) for product_id, _ in ordered]
 
-    def _hybrid(self, key: str, vector: list[float], k: int, where: Expr | None) -> list[_Hit]:
+    def _hybrid(self, key: str, vector: np.ndarray, k: int, where: Expr | None) -> list[_Hit]:
         depth = max(CANDIDATES, k)
         fused: dict[str, float] = {}
         # By hand: LanceDB's RRFReranker leaves products of equal score in no stated order.
@@ -298,17 +313,25 @@ class CatalogIndex:
 
         return _settled(fetched, limit)
 
-    def _near(self, vector: list[float], where: Expr | None, limit: int) -> Ranking:
+    def _near(self, vector: np.ndarray, where: Expr | None, limit: int) -> Ranking:
         """Nearest products by cosine similarity, among all that pass a filter."""
         among = None if where is None else self._ids(where)
         return self.neighbours.nearest(vector, limit, among)
 
+    @cached_property
+    def _row_ids(self) -> dict[str, int]:
+        """LanceDB's number of each product's row: taking it needs no search for the product_id."""
+        found = self._table.search().select(["product_id"]).with_row_id(True).limit(len(self))
+        rows = found.to_arrow()
+        ids: list[str] = rows.column("product_id").to_pylist()
+        return dict(zip(ids, rows.column("_rowid").to_pylist(), strict=True))
+
     def _records(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-        wanted = sorted(set(ids))
-        if not wanted:
+        rows = sorted(self._row_ids[one] for one in set(ids) if one in self._row_ids)
+        if not rows:
             return {}
-        found = self._table.search().where(_column("product_id").isin(wanted)).limit(len(wanted))
-        return {row["product_id"]: row for row in found.select(self.record_columns).to_list()}
+        found = self._table.take_row_ids(rows).select(self.record_columns).to_list()
+        return {row["product_id"]: row for row in found}
 
 
 def _column(name: str) -> Expr:
@@ -322,7 +345,7 @@ def _settled(fetch: Callable[[int], Ranking], limit: int) -> Ranking:
 
     Fetches more until the last score fetched is below the last one kept.
     """
-    size = max(limit, 1) * 2
+    size = max(2 * limit, _FETCHED)
     while True:
         rows = fetch(size)
         if len(rows) < size or rows[-1][1] < rows[limit - 1][1]:

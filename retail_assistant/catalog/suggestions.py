@@ -12,8 +12,6 @@ from collections.abc import Iterable, Mapping
 from itertools import zip_longest
 from typing import Any
 
-import polars as pl
-
 from retail_assistant.catalog.garments import (
     APART,
     INSTEAD_OF,
@@ -22,6 +20,9 @@ from retail_assistant.catalog.garments import (
     occasions,
     shared_audiences,
 )
+
+SHELF = ("department", "category", "subcategory", "kind", "audience")
+"""Where a product hangs: all that `stands_in_for` and `goes_with` read of it."""
 
 Ranking = list[tuple[str, float]]
 """(product_id, score) pairs, best first; higher is better."""
@@ -33,49 +34,38 @@ _SAME_NAME = 95
 """Names whose similarity (rapidfuzz ratio, 0 to 100) reaches this are one name to a shopper."""
 
 
-def alternatives_to(row: Mapping[str, Any]) -> pl.Expr | None:
-    """Which rows of the index are alternatives to one of them; None where none can be."""
-    level = next((name for name in ("subcategory", "category") if row[name] is not None), None)
-    if level is None:
-        return None
-    where = _others(row) & _equals(level, row[level])
-    kinds = INSTEAD_OF.get(row["kind"], (row["kind"],))
-    return where & _among("kind", kinds) if row["kind"] else where & ~_among("kind", APART)
-
-
-def complements_to(row: Mapping[str, Any]) -> pl.Expr | None:
-    """Which rows of the index complement one of them; None where none can.
-
-    Null, as for a product without a subcategory, is no.
-    """
-    if row["subcategory"] is None or row["kind"] in APART:
-        return None
-    where = _others(row) & ~_equals("subcategory", row["subcategory"])
-    kinds = WORN_WITH.get(row["kind"], ())
-    return where & _among("kind", kinds) if kinds else where & ~_among("kind", APART)
-
-
 def is_alternative(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether `other` is an alternative to `row`: `alternatives_to`, for two rows at hand.
+    """Whether `other` is an alternative to `row`.
 
     Rows are PRODUCTS rows with `kind` and `audience` (see `catalog.garments`).
     """
+    return row["product_id"] != other["product_id"] and stands_in_for(row, other)
+
+
+def is_complement(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether `other` complements `row`; rows as for `is_alternative`."""
+    is_other = row["product_id"] != other["product_id"]
+    return is_other and goes_with(row, other) and not clash(row, other)
+
+
+def stands_in_for(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether what hangs on a SHELF may be taken instead of what hangs on another."""
     level = next((name for name in ("subcategory", "category") if row[name] is not None), None)
-    if level is None or row[level] != other[level] or not _is_other(row, other):
+    if level is None or row[level] != other[level] or not _is_near(row, other):
         return False
     if not row["kind"]:
         return other["kind"] not in APART
     return other["kind"] in INSTEAD_OF.get(row["kind"], (row["kind"],))
 
 
-def is_complement(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether `other` complements `row`: `complements_to` without a clash, for two rows at hand."""
+def goes_with(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether what hangs on a SHELF may be worn with what hangs on another."""
     levels = (row["subcategory"], other["subcategory"])
     if None in levels or levels[0] == levels[1] or row["kind"] in APART:
         return False
     kinds = WORN_WITH.get(row["kind"], ())
     fits = other["kind"] in kinds if kinds else other["kind"] not in APART
-    return fits and _is_other(row, other) and not clash(row, other)
+    return fits and _is_near(row, other)
 
 
 def affinity(row: Mapping[str, Any], other: Mapping[str, Any]) -> float:
@@ -117,27 +107,10 @@ def fresh_names_first(nearest: Ranking, names: Mapping[str, str], own: str, k: i
     return (fresh + repeated)[:k]
 
 
-def _is_other(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """As `_others`, for two rows at hand."""
+def _is_near(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Of the same department and category, for somebody whom the product is for."""
     return (
-        row["product_id"] != other["product_id"]
-        and row["department"] == other["department"]
+        row["department"] == other["department"]
         and row["category"] in (None, other["category"])
         and other["audience"] in shared_audiences(row["audience"])
     )
-
-
-def _others(row: Mapping[str, Any]) -> pl.Expr:
-    """Other products of the same department and category, for somebody whom the product is for."""
-    where = ~_equals("product_id", row["product_id"]) & _equals("department", row["department"])
-    if row["category"] is not None:
-        where &= _equals("category", row["category"])
-    return where & _among("audience", shared_audiences(row["audience"]))
-
-
-def _equals(column: str, value: str) -> pl.Expr:
-    return pl.col(column) == pl.lit(value)
-
-
-def _among(column: str, values: Iterable[str]) -> pl.Expr:
-    return pl.col(column).is_in(list(values))

@@ -221,7 +221,7 @@ def unknown_product_turn(state: State, request: Request, stock: Stock) -> Turn:
 
 def nearest_turn(state: State, request: Request, stock: Stock) -> Turn:
     """Products whose records come closest to what was described in free words."""
-    products = stock.index.search(request.text[:300], k=PAGE)
+    products = stock.search(request.text[:300], k=PAGE)
     text = answers.listed("This is what comes closest in the catalog:", products, stock)
     suggestions = suggestions_to_click.after_several(len(products))
     shown = tuple(row["product_id"] for row in products)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from retail_assistant.catalog.index import CatalogIndex
+from retail_assistant.catalog.index import CatalogIndex, Match
 from retail_assistant.corpus.rendering import MAX_NAME_CHARACTERS, item_code, plain_text
 from retail_assistant.serving.understanding.shelves import Shelves
 from retail_assistant.serving.understanding.shop_vocabulary import ShopVocabulary
@@ -40,32 +40,31 @@ class Stock:
         return [self._search(query, k) for query in queries]
 
     def _search(self, query: str, k: int) -> list[dict[str, Any]]:
-        named = self.index.named(query, k)
-        if not named:
-            return self.index.search(query, k)
-        rows = self.products(product_id for product_id, _, _ in named)
-        return [
-            {**row, "score": score, "match": match}
-            for row, (_, score, match) in zip(rows, named, strict=True)
-        ]
+        return self._matched(self.index.named(query, k) or self.index.found(query, k))
+
+    def search(self, query: str, k: int) -> list[dict[str, Any]]:
+        """As the index."""
+        return self._matched(self.index.found(query, k))
 
     def alternatives(self, product_id: str, k: int = 2) -> list[dict[str, Any]]:
         """As the index, up to MOST_SUGGESTED."""
-        return self._with_records(self._alternatives(product_id)[:k], "alternative")
+        found = self._alternatives(product_id)[:k]
+        return self._matched([(one, score, "alternative") for one, score in found])
 
     def complements(self, product_id: str, k: int = 2) -> list[dict[str, Any]]:
         """As the index, up to MOST_SUGGESTED."""
-        return self._with_records(self._complements(product_id)[:k], "complement")
+        found = self._complements(product_id)[:k]
+        return self._matched([(one, score, "complement") for one, score in found])
 
     def may_suggest(self, product_id: str) -> tuple[bool, bool]:
         """Whether a product has alternatives, and complements."""
         return bool(self._alternatives(product_id)), bool(self._complements(product_id))
 
-    def _with_records(self, scored: Scored, match: str) -> list[dict[str, Any]]:
-        rows = self.products(product_id for product_id, _ in scored)
+    def _matched(self, found: Sequence[tuple[str, float, Match]]) -> list[dict[str, Any]]:
+        rows = self.products(product_id for product_id, _, _ in found)
         return [
             {**row, "score": score, "match": match}
-            for row, (_, score) in zip(rows, scored, strict=True)
+            for row, (_, score, match) in zip(rows, found, strict=True)
         ]
 
     def _reference(self, product_id: str) -> str:

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, cast
 import numpy as np
 import yaml
 
-from retail_assistant.catalog.embedding import embed
+from retail_assistant.catalog.embedding import embed, embed_query
 
 UtteranceKind = Literal[
     "greeting",
@@ -69,7 +69,7 @@ def _examples() -> tuple[list[str], np.ndarray]:
 def read_utterance(text: str) -> Utterance:
     """What a message is most like, by the nearest examples (loads MiniLM on the first call)."""
     kinds, vectors = _examples()
-    similarities = vectors @ embed([text[:_READ_CHARACTERS]])[0]
+    similarities = vectors @ embed_query(text[:_READ_CHARACTERS])
     nearest = np.argsort(-similarities, kind="stable")[:_NEAREST]
     votes: dict[str, float] = {}
     for number in nearest:
