@@ -94,7 +94,9 @@ def fresh_names_first(nearest: Ranking, names: Mapping[str, str], own: str, k: i
     """
     from rapidfuzz import fuzz, process
 
-    seen, fresh, repeated = [own], [], []
+    seen = [own]
+    fresh: Ranking = []
+    repeated: Ranking = []
     for product_id, score in nearest:
         if len(fresh) == k:
             break

@@ -22,7 +22,7 @@ from retail_assistant_tests.catalog import lancedb_suggestions
 from retail_assistant_tests.catalogs import cleaned_frame
 
 PRODUCTS = 2000
-ASKED_FOR = 60
+ASKED_FOR = 40
 K = 12
 
 

@@ -46,7 +46,7 @@ def test_suggestions_are_those_of_queries_to_the_index(
     stock: Stock, shop_index: CatalogIndex
 ) -> None:
     table = open_table(shop_index.folder)
-    for product_id in stock.shelves.ids[::6]:
+    for product_id in stock.shelves.ids[::20]:
         for found, by_query in (
             (stock.alternatives(product_id, MOST_SUGGESTED), lancedb_suggestions.alternatives),
             (stock.complements(product_id, MOST_SUGGESTED), lancedb_suggestions.complements),
