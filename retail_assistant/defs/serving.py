@@ -62,7 +62,7 @@ def deployment_bundle(
         model_name=served.name,
         folder=dg.MetadataValue.path(str(ref.folder)),
         readme=dg.MetadataValue.md((ref.local / "README.md").read_text()),
-        model=dg.MetadataValue.json(model_facts(ref.local / "model").model_dump()),
+        model=dg.MetadataValue.json(model_facts(ref.part("model")).model_dump()),
     )
 
 

@@ -113,7 +113,7 @@ def bundle_spec(
             "model": merged.fingerprint,
             "catalog_index": index.fingerprint,
         },
-        paths={"adapter": served.adapter, "model": merged.local / "model"},
+        paths={"adapter": served.adapter, "model": merged.part("model")},
         code_version="1",
         root=settings.storage,
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from retail_assistant.launch.command import SPEC_NAME, write_spec
+from retail_assistant.launch.command import write_spec
 from retail_assistant.launch.spec import LaunchSpec, read_manifest
 from retail_assistant_tests.conftest import REPOSITORY
 from retail_assistant_tests.deploy.dockerfiles import ENVIRONMENT, FOLDER, HOME, IMAGES, LOCKS
