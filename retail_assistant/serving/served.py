@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from retail_assistant.corpus.encoding import Encoder, PromptStyle
+from retail_assistant.evaluation.champion_history import require_trusted
 from retail_assistant.evaluation.registry import Champion
 from retail_assistant.launch.spec import (
     ArtefactRef,
@@ -68,7 +69,9 @@ def served_model(champion: Champion, settings: Settings) -> ServedModel:
 
     Raises:
         LaunchError: its adapter is gone.
+        StorageError: a file of it was altered, or it is not signed as is asked for.
     """
+    require_trusted(champion, settings)
     base = artefact_at(settings.storage, "base_model", champion.base_model).part("model")
     # As it was trained; what was trained before there was a choice says nothing of it.
     style = champion.adapter.manifest().metrics.get("prompt_style", "chat")

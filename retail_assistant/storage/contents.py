@@ -6,11 +6,12 @@ are made without it, such as checkpoints and reports, have the same list in `con
 
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from retail_assistant.storage.bucket import bucket_of, fetch, shared_uri
+from retail_assistant.storage.bucket import bucket_of, fetch, publish, shared_uri
 from retail_assistant.storage.files import (
     StorageError,
     file_sha256,
@@ -134,3 +135,23 @@ def _not_as_made(folder: Path, files: list[StoredFile]) -> list[StoredFile]:
     with ThreadPoolExecutor(HASHED_AT_ONCE) as pool:
         found = list(pool.map(lambda one: one.is_as_made(folder), files))
     return [one for one, good in zip(files, found, strict=True) if not good]
+
+
+def write_hashed(path: Path, data: bytes) -> None:
+    """Write a file, and before it its hash beside it: `is_hashed_intact` compares them."""
+    write_atomically(_hash_of(path), sha256(data).hexdigest())
+    write_atomically(path, data)
+    for one in (_hash_of(path), path):
+        publish(one)
+
+
+def is_hashed_intact(path: Path) -> bool:
+    """Whether a file is there as `write_hashed` wrote it; an older one without a hash is."""
+    if not path.is_file():
+        return False
+    kept = _hash_of(path)
+    return not kept.is_file() or kept.read_text() == known_sha256(path)
+
+
+def _hash_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
