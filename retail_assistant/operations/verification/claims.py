@@ -12,6 +12,7 @@ from retail_assistant.evaluation.registry import Champion
 from retail_assistant.launch.spec import MANIFEST_NAME, SPEC_NAME, ArtefactRef, Manifest
 from retail_assistant.operations.verification.findings import Claim, Finding
 from retail_assistant.operations.verification.store import CHAMPION, Files
+from retail_assistant.storage import StorageError
 from retail_assistant.storage.contents import CONTENTS, Contents, StoredFile
 
 BACKUP = "put it back from a backup"
@@ -163,7 +164,7 @@ def remedy(files: Files, folder: str) -> str:
 def _json(files: Files, name: str) -> dict[str, Any]:
     try:
         found = json.loads(files.text(name))
-    except ValueError:
+    except (ValueError, StorageError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -183,4 +184,6 @@ def _read(files: Files, name: str, model: type[Read], again: str) -> Read | Find
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         detail = f"{place}: {first['msg']}" if place else first["msg"]
-        return Finding(path=name, problem="unreadable", detail=detail, remedy=again)
+    except StorageError as error:
+        detail = str(error)
+    return Finding(path=name, problem="unreadable", detail=detail, remedy=again)

@@ -1,8 +1,10 @@
 """The files of a storage folder, or of a bucket, by name: listed once, read one by one."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from retail_assistant.settings import Settings
@@ -13,6 +15,11 @@ TOPS = ("artefacts", "tables", "champions", "approvals")
 """The folders that hold what is verified."""
 
 CHAMPION = "champion.json"
+_GROUPED_BY = 3
+
+
+class GoneError(StorageError):
+    """A file that was listed, or named, is not there."""
 
 
 @dataclass(frozen=True)
@@ -32,19 +39,30 @@ class Files:
 
     def below(self, folder: str) -> list[str]:
         """The names below a folder."""
-        return [name for name in self.sizes if name.startswith(f"{folder}/")]
+        key = "/".join(folder.split("/")[:_GROUPED_BY])
+        names = self._groups.get(key, []) if folder.count("/") >= _GROUPED_BY - 1 else self.sizes
+        return [name for name in names if name.startswith(f"{folder}/")]
+
+    @cached_property
+    def _groups(self) -> dict[str, list[str]]:
+        """Names by their first parts: looking through all of them for each artefact takes long."""
+        groups: dict[str, list[str]] = defaultdict(list)
+        for name in self.sizes:
+            groups["/".join(name.split("/")[:_GROUPED_BY])].append(name)
+        return groups
 
     @contextmanager
     def opened(self, name: str) -> Iterator[Path]:
         """A file, here as long as the context lasts.
 
         Raises:
-            StorageError: it is gone, or cannot be read.
+            GoneError: it is not there.
+            StorageError: it cannot be read.
         """
         path = self.root / name
         fetch(path)
         if not path.is_file():
-            raise StorageError(f"{self.place}/{name} is gone")
+            raise GoneError(f"{self.place}/{name} is gone")
         try:
             yield path
         except OSError as error:

@@ -17,7 +17,7 @@ from retail_assistant.operations.garbage.collection import garbage
 from retail_assistant.operations.verification.claims import all_claims
 from retail_assistant.operations.verification.findings import Claim, Finding, Verified
 from retail_assistant.operations.verification.images import image_findings
-from retail_assistant.operations.verification.store import Files, stored_files
+from retail_assistant.operations.verification.store import Files, GoneError, stored_files
 from retail_assistant.settings import Settings
 from retail_assistant.storage import StorageError
 
@@ -96,8 +96,10 @@ class _Comparison:
                 with self._files.opened(path):
                     return []
             return self._wrong(path, claims, size)
-        except StorageError:
+        except GoneError:
             return [_finding(claims[0], "missing", f"{claims[0].by} names it")]
+        except StorageError as error:
+            return [_finding(claims[0], "unreadable", str(error))]
         finally:
             self._count(size or 0)
 
