@@ -53,7 +53,9 @@ def verify(
             place=files.place,
             files=len(compared.claims),
             bytes=compared.bytes,
-            findings=sorted(set(findings), key=lambda one: (not one.is_damage, one.path)),
+            findings=sorted(
+                set(findings), key=lambda one: (not one.is_damage, one.path, one.problem)
+            ),
         )
 
 
