@@ -145,7 +145,7 @@ class ChampionHistory:
         return self.folder / SIGNATURES / f"{sha256(content).hexdigest()[:20]}{SUFFIX}"
 
     def is_intact(self, event: ChampionEvent) -> str | None:
-        """Why an event's adapter may not serve: altered, or not signed as is asked; None: it may."""
+        """Why an event's adapter may not serve: altered, or not signed; None: it may."""
         return self.altered(event) or self.untrusted(event)
 
     def altered(self, event: ChampionEvent) -> str | None:

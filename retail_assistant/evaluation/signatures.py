@@ -113,7 +113,7 @@ def trusted_keys(settings: Settings) -> list[Path]:
     found = sorted(path for pattern in KEY_FILES for path in place.glob(pattern))
     if not found:
         raise SignatureError(
-            f"RETAIL_TRUSTED_KEYS={place} holds no key; allowed: public keys ({', '.join(KEY_FILES)})"
+            f"RETAIL_TRUSTED_KEYS={place} holds no key; allowed: public keys, {' '.join(KEY_FILES)}"
         )
     return found
 

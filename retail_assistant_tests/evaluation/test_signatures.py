@@ -108,7 +108,9 @@ def test_any_of_several_keys_will_do(settings: Settings, tmp_path: Path) -> None
     trusted(given)
 
 
-@pytest.mark.fault("who can write to the storage puts other weights in the champion's place", REFUSED)
+@pytest.mark.fault(
+    "who can write to the storage puts other weights in the champion's place", REFUSED
+)
 def test_other_weights_with_a_manifest_that_fits_do_not_serve(settings: Settings) -> None:
     shop = promoted(settings)
     folder = shop.root / "artefacts/adapter/new-1"

@@ -158,7 +158,9 @@ def remedy(files: Files, folder: str) -> str:
     """How an artefact is made again."""
     again = f"materialize {PurePosixPath(folder).parts[1]} again"
     # In a bucket its manifest vouches for it to machines that have not looked at the files.
-    return f"remove {files.place}/{folder}/{MANIFEST_NAME}, then {again}" if files.in_bucket else again
+    if not files.in_bucket:
+        return again
+    return f"remove {files.place}/{folder}/{MANIFEST_NAME}, then {again}"
 
 
 def _json(files: Files, name: str) -> dict[str, Any]:
