@@ -6,9 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.filesize import decimal
-from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from retail_assistant.settings import get_settings
 
@@ -30,9 +28,7 @@ def verify(
     from retail_assistant.operations.verification.verification import verify as verify_storage
 
     columns = (TextColumn("comparing"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns, console=errors, transient=True, disable=not errors.is_terminal
-    ) as bar:
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("comparing", total=None)
         found = verify_storage(
             get_settings(),
@@ -42,15 +38,14 @@ def verify(
     if as_json:
         sys.stdout.write(found.model_dump_json(indent=1) + "\n")
         raise typer.Exit(0 if found.is_intact else 1)
-    if found.findings:
-        table = Table("what", "is", "how that is known", "what to do")
-        for column in table.columns:
-            column.overflow = "fold"
-        for one in found.findings:
-            table.add_row(
-                escape(one.path), one.problem, escape(one.detail), escape(one.remedy)
-            )
-        console.print(table)
+    for one in found.findings:
+        # Whole lines, to be copied: paths are long.
+        for line in (
+            f"{one.problem:<11}{one.path}",
+            f"{'':<11}{one.detail}",
+            f"{'':<11}{one.remedy}",
+        ):
+            console.print(f"{name:<11}{words}", soft_wrap=True, highlight=False, markup=False)
     damaged = sum(one.is_damage for one in found.findings)
     orphaned = len(found.findings) - damaged
     console.print(

@@ -15,9 +15,7 @@ def key_pair(folder: Path, name: str, password: str | None = None) -> tuple[Path
         if password is not None:
             closed = serialization.BestAvailableEncryption(password.encode())
         private.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, closed
-            )
+            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, closed)
         )
         public.write_bytes(
             key.public_key().public_bytes(

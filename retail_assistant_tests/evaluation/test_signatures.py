@@ -31,9 +31,7 @@ REFUSED = "it does not serve; the error says what is wrong"
 def settings(tmp_path: Path) -> Settings:
     """A storage whose champions are signed, and serve only so."""
     private, public = key_pair(tmp_path, "ours")
-    return Settings(
-        storage_uri=str(tmp_path / "var"), signing_key=private, trusted_keys=public
-    )
+    return Settings(storage_uri=str(tmp_path / "var"), signing_key=private, trusted_keys=public)
 
 
 @pytest.fixture
@@ -80,10 +78,10 @@ def test_an_unsigned_champion_does_not_serve(
     settings: Settings, unsigned: Settings, tmp_path: Path
 ) -> None:
     shop = promoted(unsigned)
-    with pytest.raises(SignatureError, match="event 2 .new. is not signed"):
+    with pytest.raises(SignatureError, match=r"event 2 .new. is not signed"):
         served_model(read_champion(settings), settings)
     champions = Champions(settings)
-    with pytest.raises(PromotionError, match="no rollback to 1 .old.: event 1 .* is not signed"):
+    with pytest.raises(PromotionError, match=r"no rollback to 1 .old.: event 1 .* is not signed"):
         champions.roll_back(**ANN)
     # A person vouches for it.
     serves = champions.sign(**ANN)

@@ -183,9 +183,7 @@ def artefact(tmp_path: Path, **files: str) -> ArtefactRef:
 
 @pytest.mark.fault(FLIPPED, READ)
 @pytest.mark.parametrize("content", ["weighty", "weight", None])
-def test_what_is_read_of_an_artefact_is_as_it_was_made(
-    tmp_path: Path, content: str | None
-) -> None:
+def test_what_is_read_of_an_artefact_is_as_it_was_made(tmp_path: Path, content: str | None) -> None:
     ref = artefact(tmp_path, adapter__weights="weights", history="1")
     path = ref.folder / "adapter" / "weights"
     assert ref.part("adapter") == path.parent

@@ -250,21 +250,19 @@ def cloud(gcs_emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[CloudS
 
 
 def test_a_bucket_is_verified_without_touching_the_working_copy(
-    cloud: CloudStorage, whole: Path, tmp_path: Path
+    cloud: CloudStorage, tmp_path: Path
 ) -> None:
     settings = Settings(
         storage_uri=f"gs://{BUCKET}/verified/{next(NUMBERS)}", work_folder=tmp_path / "machine"
     )
     root = settings.storage
-    shutil.copytree(whole, root, dirs_exist_ok=True)
-    publish(root / "champion.json")
-    for top in ("artefacts", "tables", "champions", "approvals", "objects"):
-        for path in sorted((root / top).rglob("*")):
-            if path.is_file() and not path.name.startswith("."):
-                publish(path)
+    ref = Shop(settings).job("new", answers_of("new"))
+    write_artefact_ref(ref, root, "adapter", "new")
+    TableStore(root).write(FRAME, "products")
     verified = verify(settings)
     assert verified.findings == []
     assert verified.place == settings.storage_uri
+    assert verified.files == 3
     flip(root / WEIGHTS)
     assert found(settings) == {}, "of the bucket, not of this machine's copy"
     publish(root / WEIGHTS)

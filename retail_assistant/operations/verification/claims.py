@@ -71,9 +71,7 @@ def _listed(
         for name in files.below(f"{folder}/{part}"):
             if name not in known:
                 detail = f"{by} does not list it, and what reads the folder would take it"
-                yield Finding(
-                    path=name, problem="altered", detail=detail, remedy="move it away"
-                )
+                yield Finding(path=name, problem="altered", detail=detail, remedy="move it away")
 
 
 def _of_artefact_pointer(files: Files, name: str) -> Told:

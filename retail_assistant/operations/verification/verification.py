@@ -151,9 +151,7 @@ def _untrusted(settings: Settings) -> Iterator[Finding]:
 
 def _orphans(files: Files) -> Iterator[Finding]:
     """What nothing refers to, as garbage collection sees it."""
-    found = garbage(
-        files.root, older_than=UNREFERENCED_DAYS, champions=CHAMPIONS, now=time.time()
-    )
+    found = garbage(files.root, older_than=UNREFERENCED_DAYS, champions=CHAMPIONS, now=time.time())
     for one in found.candidates:
         yield Finding(
             path=one.path,
