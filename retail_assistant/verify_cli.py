@@ -40,11 +40,7 @@ def verify(
         raise typer.Exit(0 if found.is_intact else 1)
     for one in found.findings:
         # Whole lines, to be copied: paths are long.
-        for line in (
-            f"{one.problem:<11}{one.path}",
-            f"{'':<11}{one.detail}",
-            f"{'':<11}{one.remedy}",
-        ):
+        for name, words in ((one.problem, one.path), ("", one.detail), ("", one.remedy)):
             console.print(f"{name:<11}{words}", soft_wrap=True, highlight=False, markup=False)
     damaged = sum(one.is_damage for one in found.findings)
     orphaned = len(found.findings) - damaged
