@@ -141,12 +141,12 @@ class Champions(ChampionHistory):
             PromotionError: there is none, its files were altered, or name or reason are missing.
             SignatureError: there is no key to sign with.
         """
+        if not can_sign(self.settings):
+            raise SignatureError("RETAIL_SIGNING_KEY is not set; allowed: a private key's file")
         with self._alone():
             current = self._settled()
             if current is None:
                 raise PromotionError("nothing was promoted yet: there is nothing to sign")
-            if not can_sign(self.settings):
-                raise SignatureError("RETAIL_SIGNING_KEY is not set; allowed: a private key's file")
             reign = self._reign(current.event)
             given = {"kind": "adoption", "by": by, "reason": reason, "barred": None}
             event = checked(ChampionEvent, {**reign.model_dump(), **self._numbered(), **given})

@@ -20,6 +20,9 @@ from retail_assistant.settings import Settings, SettingsError, get_settings
 from retail_assistant.storage import file_sha256
 from retail_assistant_tests.evaluation.contests import Shop, answers_of
 from retail_assistant_tests.evaluation.keys import key_pair
+from retail_assistant_tests.test_cli import Cli, assert_refused, cli
+
+__all__ = ["cli"]
 
 pytest.importorskip("model_signing")
 
@@ -199,3 +202,22 @@ def test_a_key_that_is_not_there_is_refused(name: str, monkeypatch: pytest.Monke
     monkeypatch.setenv(f"RETAIL_{name}", "/no/such/key.pem")
     with pytest.raises(SettingsError, match=rf"RETAIL_{name}=/no/such/key\.pem: .*allowed"):
         get_settings()
+
+
+def test_the_present_champion_is_signed_in_a_terminal(
+    cli: Cli, settings: Settings, unsigned: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promoted(unsigned)
+    monkeypatch.setenv("RETAIL_STORAGE_URI", settings.storage_uri)
+    assert "signature none" in cli("champion", "show").out
+    monkeypatch.setenv("RETAIL_SIGNING_KEY", str(settings.signing_key))
+    monkeypatch.setenv("RETAIL_TRUSTED_KEYS", str(settings.trusted_keys))
+    get_settings.cache_clear()
+    assert "event 2 (new) is not signed" in cli("champion", "show").out
+    told = cli("champion", "sign", "--by", "Ann Doe", "--reason", "it is ours")
+    assert told.code == 0, told
+    assert "new is signed, by event 3" in told.out
+    assert "by a trusted key" in cli("champion", "show").out
+    monkeypatch.delenv("RETAIL_SIGNING_KEY")
+    get_settings.cache_clear()
+    assert_refused(cli("champion", "sign", "--by", "A", "--reason", "b"), "RETAIL_SIGNING_KEY")
