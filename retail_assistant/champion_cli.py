@@ -76,12 +76,13 @@ def show(as_json: Json = False) -> None:
         "event": f"{reign.number}, {reign.kind} by {reign.by}, {reign.at:%Y-%m-%d %H:%M} UTC",
         "why": reign.reason,
         "adapter": str(serves.adapter.folder),
-        "files": champions.is_intact(reign) or "intact",
+        "files": champions.altered(reign) or "intact",
+        "signature": _signature(champions, reign),
         "registry": serves.registered_model,
         "policy": reign.policy_version or "not kept",
     }
     for name, words in lines.items():
-        console.print(f"{name:<9} {words}", soft_wrap=True, highlight=False, markup=False)
+        console.print(f"{name:<10}{words}", soft_wrap=True, highlight=False, markup=False)
     numbers = Table("metric", "set", "when promoted, with 95% interval")
     for one in reign.numbers:
         numbers.add_row(one.metric, one.subset, escape(one.words))
@@ -125,10 +126,24 @@ def allow(
     console.print(f"{event.job} ({event.adapter}) may be promoted again", highlight=False)
 
 
+@champion_app.command()
+def sign(by: By, reason: Reason) -> None:
+    """Sign the present champion, where it was promoted without a key (RETAIL_SIGNING_KEY)."""
+    serves = _champions().sign(by=by, reason=reason)
+    console.print(f"{serves.job} is signed, by event {serves.event}", highlight=False, markup=False)
+
+
 def _champions() -> Any:
     from retail_assistant.evaluation.champions import Champions
 
     return Champions(get_settings(), lambda words: errors.print(escape(words), soft_wrap=True))
+
+
+def _signature(champions: Any, event: Any) -> str:
+    if get_settings().trusted_keys is not None:
+        return champions.untrusted(event) or "by a trusted key"
+    signed = champions.signature_path(champions.path_of(event).read_bytes()).is_file()
+    return "there; it is compared where RETAIL_TRUSTED_KEYS is set" if signed else "none"
 
 
 def _document(champions: Any, event: Any) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from retail_assistant.settings import Settings, SettingsError, get_settings
 from retail_assistant.storage import StorageError, write_atomically
 from retail_assistant.telemetry.logs import log_format, set_up_logs
 from retail_assistant.training.jobs import CLASSIFIED_TASK
+from retail_assistant.verify_cli import verify
 
 QUICKSTART_JOBS = ["quickstart-closed-book", "quickstart-grounded"]
 EVALUATE_HELP = """Score a predictions file by the code of the `evaluation_report` asset.
@@ -65,6 +66,7 @@ app.command()(restore)
 app.command()(costs)
 app.command()(metrics)
 app.command()(serve)
+app.command()(verify)
 # Piped into a file, tables need not squeeze into 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 140)
 errors = Console(stderr=True)

@@ -72,7 +72,7 @@ def run_journeys(
     settings, serving = get_settings(), get_serving_settings()
     os.environ.update(quiet_environment() | {"VLLM_LOGGING_LEVEL": "ERROR", "TQDM_DISABLE": "1"})
     ref: ArtefactRef = read_artefact_ref(settings.storage, "catalog_index")
-    stock = Stock.of(CatalogIndex.open(ref.local / "index"))
+    stock = Stock.of(CatalogIndex.open(ref.part("index")))
     with open_assistant(settings, serving, lambda text: errors.print(escape(text))) as assistant:
         played = asyncio.run(
             play_all(

@@ -20,7 +20,7 @@ SHIPPED_CORPUS_PROFILE = PACKAGE_FOLDER / "data" / "corpus.yaml"
 SHIPPED_PROMOTION_POLICY = PACKAGE_FOLDER / "data" / "promotion.yaml"
 SHIPPED_TEXTS = PACKAGE_FOLDER / "data" / "labelled_texts.csv"
 SHIPPED_STUDIES = PACKAGE_FOLDER / "studies"
-SECRET_SETTINGS = frozenset({"alert_webhook", "model_api_key"})
+SECRET_SETTINGS = frozenset({"alert_webhook", "model_api_key", "signing_key_password"})
 """Not shown, also where they are wrong."""
 
 
@@ -257,6 +257,19 @@ class Settings(BaseSettings):
         description="What work may cost in a calendar month (UTC), at the prices above; an alert"
         " tells when it is reached.",
     )
+    signing_key: Path | None = Field(
+        default=None,
+        description="A file with the private key (PEM, elliptic curve) that signs champions and"
+        " bundles; default: they are not signed.",
+    )
+    signing_key_password: SecretStr | None = Field(
+        default=None, description="The password of the signing key, where it has one."
+    )
+    trusted_keys: Path | None = Field(
+        default=None,
+        description="A file with a public key (PEM), or a folder of them: only what one of them has"
+        " signed serves; default: signatures are not asked for.",
+    )
 
     @field_validator("train_products", "evaluation_products", mode="before")
     @classmethod
@@ -309,11 +322,18 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("shopper_mix", "judge_sheet")
+    @field_validator("shopper_mix", "judge_sheet", "signing_key")
     @classmethod
     def _optional_file_is_there(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_file():
             raise ValueError(f"{value} is not a file; allowed: a file that can be read")
+        return value
+
+    @field_validator("trusted_keys")
+    @classmethod
+    def _trusted_keys_are_there(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.exists():
+            raise ValueError(f"{value} is not there; allowed: a public key, or a folder of them")
         return value
 
     @field_validator("kuberay_nodes", mode="before")

@@ -151,6 +151,47 @@ def test_a_truncated_file_is_fetched_again(cloud: CloudStorage, tmp_path: Path) 
 
 
 @pytest.mark.fault(
+    "this machine's copy of an artefact in a bucket is damaged",
+    "it is fetched again when it is read",
+)
+def test_a_damaged_copy_is_fetched_again_when_it_is_read(
+    cloud: CloudStorage, tmp_path: Path
+) -> None:
+    (one,) = machines(tmp_path, 1)
+    folder = one / "artefacts" / "adapter" / "print"
+    finished(folder, {"adapter/weights": b"12345"}, {}, {})
+    table = TableStore(one).write(FRAME, "products")
+    publish(folder)
+    ref = ArtefactRef(folder=folder, fingerprint="print")
+    weights = folder / "adapter" / "weights"
+    for read in (lambda: ref.part("adapter"), lambda: ref.path("adapter/weights")):
+        weights.write_bytes(b"12354")
+        read()
+        assert weights.read_bytes() == b"12345"
+    table.path.write_bytes(table.path.read_bytes()[:-1])
+    assert table.read().equals(FRAME)
+
+
+@pytest.mark.fault(
+    "an artefact's object in a bucket is altered",
+    "who reads it is told which object, and what to do; the work is not taken for done there",
+)
+def test_an_altered_object_is_refused(cloud: CloudStorage, tmp_path: Path) -> None:
+    one, other = machines(tmp_path)
+    folder = one / "artefacts" / "adapter" / "print"
+    finished(folder, {"adapter/weights": b"12345"}, {}, {})
+    publish(folder)
+    (folder / "adapter" / "weights").write_bytes(b"12354")
+    publish(folder / "adapter" / "weights")
+    there = other / "artefacts" / "adapter" / "print"
+    ref = ArtefactRef(folder=there, fingerprint="print")
+    told = r"gs://.*/adapter/weights was altered or truncated; remove gs://.*/manifest\.json, then"
+    with pytest.raises(StorageError, match=told):
+        ref.part("adapter")
+    assert read_manifest(there) is None
+
+
+@pytest.mark.fault(
     "two machines move one pointer of a bucket at once",
     "the second is told that it was moved, and nothing is lost",
 )

@@ -6,18 +6,27 @@ import signal
 import subprocess
 import sys
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from retail_assistant.storage import StorageError, TableStore, fingerprint, write_atomically
+from retail_assistant.storage import (
+    StorageError,
+    TableStore,
+    file_sha256,
+    fingerprint,
+    known_sha256,
+    write_atomically,
+)
 
 FIRST = pl.DataFrame({"product_id": ["a", "b"], "price": [1.0, None]})
 SECOND = pl.DataFrame({"product_id": ["c"], "price": [2.0]})
 ROUNDS_OF_KILLING = 3
 WRITE_FOREVER = """
 import sys
+from hashlib import sha256
 from pathlib import Path
 import polars as pl
 from retail_assistant.storage import TableStore
@@ -101,6 +110,46 @@ def test_a_table_that_was_altered_after_it_was_read_is_refused(store: TableStore
         ref.read()
     with pytest.raises(StorageError, match="altered or truncated"):
         ref.scan()
+
+
+@pytest.mark.fault(
+    "a table is altered after it was read, and its date put back",
+    "it is refused when it is read again",
+)
+def test_a_date_that_is_put_back_hides_nothing(
+    store: TableStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if everything had been written long ago, so that hashes are kept.
+    monkeypatch.setattr("retail_assistant.storage.files._SETTLED_SECONDS", 0.0)
+    ref = store.write(FIRST, "products")
+    assert ref.read().equals(FIRST)
+    before = ref.path.stat()
+    content = bytearray(ref.path.read_bytes())
+    content[len(content) // 2] ^= 1
+    time.sleep(0.02)  # longer than the grain of the file system's clock
+    ref.path.write_bytes(bytes(content))
+    os.utime(ref.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(StorageError, match="altered or truncated"):
+        ref.read()
+
+
+def test_a_file_is_hashed_once_while_it_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(b"1")
+    hashed: list[Path] = []
+    monkeypatch.setattr(
+        "retail_assistant.storage.files.file_sha256",
+        lambda one: hashed.append(one) or file_sha256(one),
+    )
+    for _ in range(3):
+        assert known_sha256(path) == sha256(b"1").hexdigest()
+    assert len(hashed) == 3, "written just now: a second change would not show"
+    monkeypatch.setattr("retail_assistant.storage.files._SETTLED_SECONDS", 0.0)
+    for _ in range(3):
+        assert known_sha256(path) == sha256(b"1").hexdigest()
+    assert len(hashed) == 4
 
 
 def test_a_truncated_or_missing_table_is_refused(store: TableStore) -> None:

@@ -41,7 +41,7 @@ def previous_index(spec: LaunchSpec) -> Path | None:
         ref = read_artefact_ref(spec.root, spec.name)
     except (StorageError, ValueError):
         return None
-    return ref.local / "index" if read_manifest(ref.folder) is not None else None
+    return ref.part("index") if read_manifest(ref.folder) is not None else None
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def base_model(
     facts = BaseModelFacts.model_validate_json(ref.path("facts").read_text())
     return artefact_result(
         ref,
-        model_card=dg.MetadataValue.md(shown_card(ref.local / "model")),
+        model_card=dg.MetadataValue.md(shown_card(ref.part("model"))),
         shape=dg.MetadataValue.json(facts.shape.model_dump(mode="json")),
         **facts.model_dump(exclude={"shape"}),
     )

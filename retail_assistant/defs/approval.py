@@ -30,6 +30,7 @@ from retail_assistant.defs.io_managers import preview
 from retail_assistant.launch.spec import ArtefactRef
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import TableRef, fingerprint, write_atomically
+from retail_assistant.storage.contents import is_sealed_intact, seal
 from retail_assistant.storage.crash_points import crossing
 
 GROUP = "corpus"
@@ -101,7 +102,7 @@ def corpus_sheet(
     folder = settings.storage / "artefacts" / "corpus_sheet" / identity
     screened, rejected = screened_dialogues.read(), rejected_dialogues.read()
     path = folder / sheet_name(version)
-    if not path.is_file():
+    if not path.is_file() or not is_sealed_intact(folder):
         html = sample_sheet(
             version,
             screened,
@@ -114,6 +115,7 @@ def corpus_sheet(
         )
         with crossing("sheet"):
             write_atomically(path, html)
+        seal(folder)
     context.log.info(f"{headline(screened, rejected)} The sheet: {path}")
     changes = compared_with(last, screened)
     return dg.MaterializeResult(

@@ -51,7 +51,7 @@ def _generate_config() -> GenerateConfig:
     settings, profile = get_settings(), get_corpus_profile()
     choice = generator_choice()
     if choice.kind == "vllm" and choice.model is None:
-        folder = read_artefact_ref(settings.storage, "base_model").local / "model"
+        folder = read_artefact_ref(settings.storage, "base_model").part("model")
         choice = choice.model_copy(update={"model": str(folder)})
     return GenerateConfig(
         generator=choice,

@@ -50,6 +50,7 @@ from retail_assistant.evaluation.semantic import EMBEDDING_MODEL
 from retail_assistant.launch.spec import ArtefactRef
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import TableRef, TableStore, fingerprint
+from retail_assistant.storage.contents import seal, unseal
 from retail_assistant.training.jobs import EVALUATED_TASK
 from retail_assistant.training.tracking.tracker import tracked_run
 
@@ -234,8 +235,10 @@ def model_comparison(
     )
     folder = settings.storage / "artefacts" / "model_comparison" / identity
     curves = histories(evaluated.adapters)
+    unseal(folder)
     write_answers(scored, folder)
     report = write_comparison(comparison, folder, curves)
+    seal(folder)
     context.log.info(headline(comparison))
     for line in missing(comparison):
         context.log.info(f"not compared: {line}")

@@ -5,8 +5,9 @@ from pydantic import Field
 
 from retail_assistant.defs.resources import Launcher, artefact_result
 from retail_assistant.evaluation.registry import read_champion
+from retail_assistant.evaluation.signatures import sign_file
 from retail_assistant.launch.spec import ArtefactRef
-from retail_assistant.serving.bundle import NO_IMAGE, bundle_spec, model_facts
+from retail_assistant.serving.bundle import NO_IMAGE, SUMS, bundle_spec, model_facts
 from retail_assistant.serving.options import get_serving_settings
 from retail_assistant.serving.served import Precision, merge_spec, own_precision, served_model
 from retail_assistant.settings import get_settings
@@ -33,7 +34,7 @@ class BundleRequest(dg.Config):
     owners=OWNERS,
     kinds={"huggingface", "kubernetes"},
     deps=["champion", "base_model"],
-    code_version="1",
+    code_version="2",
 )
 def deployment_bundle(
     context: dg.AssetExecutionContext,
@@ -43,7 +44,8 @@ def deployment_bundle(
 ) -> dg.MaterializeResult[ArtefactRef]:
     """What a server needs to answer as the champion: merged model, adapter, commands, versions.
 
-    With a command for each kind of server and a Kubernetes manifest for NVIDIA NIM.
+    With a command for each kind of server, a Kubernetes manifest for NVIDIA NIM, and hashes of all
+    files, which are signed where there is a signing key.
     """
     settings = get_settings()
     served = served_model(read_champion(settings), settings)
@@ -57,12 +59,13 @@ def deployment_bundle(
         nim_image=config.nim_image,
     )
     ref = launcher.launch(context, spec)
+    sign_file(ref.folder / SUMS, settings)
     return artefact_result(
         ref,
         model_name=served.name,
         folder=dg.MetadataValue.path(str(ref.folder)),
         readme=dg.MetadataValue.md((ref.local / "README.md").read_text()),
-        model=dg.MetadataValue.json(model_facts(ref.local / "model").model_dump()),
+        model=dg.MetadataValue.json(model_facts(ref.part("model")).model_dump()),
     )
 
 

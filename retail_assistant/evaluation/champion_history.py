@@ -6,6 +6,7 @@ An event (a promotion, a rollback, a bar that is lifted) is a file of its own un
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -19,12 +20,19 @@ from retail_assistant.evaluation.registry import (
     Champion,
     champion_if_any,
 )
+from retail_assistant.evaluation.signatures import (
+    SUFFIX,
+    SignatureError,
+    must_be_signed,
+    require_signed,
+)
 from retail_assistant.launch.spec import MANIFEST_NAME, artefact_at, read_manifest
 from retail_assistant.settings import Settings
 from retail_assistant.storage import StorageError, file_sha256
-from retail_assistant.storage.bucket import fetch_folder
+from retail_assistant.storage.bucket import fetch, fetch_folder
 
 Kind = Literal["promotion", "rollback", "adoption", "allowance"]
+SIGNATURES = "signatures"
 
 
 class PromotionError(ValueError):
@@ -47,6 +55,7 @@ class ChampionEvent(BaseModel):
     folder: str = Field(description="of the adapter, in the storage folder")
     base_model: str = Field(description="fingerprint")
     manifest_sha256: str | None = Field(None, description="of the adapter's manifest")
+    base_manifest_sha256: str | None = Field(None, description="of the base model's manifest")
     registered_model: str | None = Field(None, description="None: MLflow was told later")
     previous: str | None = Field(None, description="adapter of the champion before")
     barred: str | None = Field(None, description="adapter that may not serve from now on")
@@ -127,16 +136,48 @@ class ChampionHistory:
         """The registry version of an event's adapter; None: MLflow was not told yet."""
         return event.registered_model or self.registrations().versions.get(event.adapter)
 
+    def path_of(self, event: ChampionEvent) -> Path:
+        """The event's file."""
+        return self.folder / f"{event.number:06d}-{event.kind}.json"
+
+    def signature_path(self, content: bytes) -> Path:
+        """Where the signature of an event's file is, by the file's content."""
+        return self.folder / SIGNATURES / f"{sha256(content).hexdigest()[:20]}{SUFFIX}"
+
     def is_intact(self, event: ChampionEvent) -> str | None:
+        """Why an event's adapter may not serve: altered, or not signed; None: it may."""
+        return self.altered(event) or self.untrusted(event)
+
+    def altered(self, event: ChampionEvent) -> str | None:
         """What is wrong with the files of an event's adapter and base model; None: nothing."""
-        folder = self.settings.storage / event.folder
-        manifest = folder / MANIFEST_NAME
-        if read_manifest(folder) is None:
-            return f"{folder} is missing, unfinished or altered"
-        if event.manifest_sha256 not in (None, file_sha256(manifest)):
-            return f"{manifest} was altered"
         base = artefact_at(self.settings.storage, "base_model", event.base_model).folder
-        return None if read_manifest(base) else f"{base} is missing, unfinished or altered"
+        for folder, made in (
+            (self.settings.storage / event.folder, event.manifest_sha256),
+            (base, event.base_manifest_sha256),
+        ):
+            if read_manifest(folder) is None:
+                return f"{folder} is missing, unfinished or altered"
+            if made not in (None, file_sha256(folder / MANIFEST_NAME)):
+                return f"{folder / MANIFEST_NAME} was altered"
+        return None
+
+    def untrusted(self, event: ChampionEvent) -> str | None:
+        """Why no trusted key vouches for an event; None: one does, or nobody asks for that."""
+        if not must_be_signed(self.settings):
+            return None
+        path = self.path_of(event)
+        content = path.read_bytes()
+        signature = self.signature_path(content)
+        fetch(signature)
+        if not signature.is_file():
+            return f"event {event_name(event)} is not signed (see `retail-assistant champion sign`)"
+        try:
+            require_signed(content, path.name, signature.read_text(), self.settings)
+        except SignatureError as error:
+            return str(error)
+        if None in (event.manifest_sha256, event.base_manifest_sha256):
+            return f"event {event_name(event)} does not say which files it is about"
+        return None
 
     def target(self, to: str = "") -> ChampionEvent:
         """The earlier champion that a rollback leads to; see `roll_back`.
@@ -180,6 +221,32 @@ class ChampionHistory:
     def reign_of(self, adapter: str) -> ChampionEvent:
         """The last event that made an adapter the champion."""
         return next(one for one in reversed(self.reigns()) if one.adapter == adapter)
+
+
+def require_trusted(champion: Champion, settings: Settings) -> None:
+    """Refuse a champion that no trusted key vouches for, where that is asked for.
+
+    What vouches for it is the signed event that made it so: that event names the manifests of
+    adapter and base model, and these all files.
+
+    Raises:
+        SignatureError: says what is wrong.
+    """
+    if not must_be_signed(settings):
+        return
+    history = ChampionHistory(settings)
+    event = next((one for one in history.reigns() if one.number == champion.event), None)
+    if event is None:
+        raise SignatureError(f"{champion.job} may not serve: no event made it the champion")
+    told = (champion.job, champion.grounding, champion.adapter.fingerprint, champion.base_model)
+    folder = (settings.storage / event.folder).resolve()
+    if (event.job, event.grounding, event.adapter, event.base_model) != told or (
+        champion.adapter.folder.resolve() != folder
+    ):
+        raise SignatureError(f"champion.json is not what event {event_name(event)} says")
+    wrong = history.bars().get(event.adapter) or history.is_intact(event)
+    if wrong:
+        raise SignatureError(f"{champion.job} may not serve: {wrong}")
 
 
 def checked_words(by: str, reason: str) -> None:

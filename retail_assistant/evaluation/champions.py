@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -33,9 +34,15 @@ from retail_assistant.evaluation.registry import (
     register,
     write_champion,
 )
-from retail_assistant.launch.spec import MANIFEST_NAME, ArtefactRef, read_manifest
-from retail_assistant.storage import file_sha256
-from retail_assistant.storage.bucket import write_pointer
+from retail_assistant.evaluation.signatures import (
+    SignatureError,
+    can_sign,
+    must_be_signed,
+    signature_of,
+)
+from retail_assistant.launch.spec import MANIFEST_NAME, ArtefactRef, artefact_at, read_manifest
+from retail_assistant.storage import file_sha256, write_atomically
+from retail_assistant.storage.bucket import publish, write_pointer
 from retail_assistant.storage.crash_points import crossing
 
 POLICY = "the promotion policy"
@@ -125,7 +132,29 @@ class Champions(ChampionHistory):
             wrong = self.is_intact(target)
             if wrong:
                 raise PromotionError(f"no rollback to {event_name(target)}: {wrong}")
-            return self._crown(event)
+            # Events of before named fewer files.
+            return self._crown(event.model_copy(update=self._manifests_of(target)))
+
+    def sign(self, *, by: str, reason: str) -> Champion:
+        """Vouch for the present champion, which was promoted without a key, by an event of its own.
+
+        Raises:
+            PromotionError: there is none, its files were altered, or name or reason are missing.
+            SignatureError: there is no key to sign with.
+        """
+        if not can_sign(self.settings):
+            raise SignatureError("RETAIL_SIGNING_KEY is not set; allowed: a private key's file")
+        with self._alone():
+            current = self._settled()
+            if current is None:
+                raise PromotionError("nothing was promoted yet: there is nothing to sign")
+            reign = self._reign(current.event)
+            given = {"kind": "adoption", "by": by, "reason": reason, "barred": None}
+            event = checked(ChampionEvent, {**reign.model_dump(), **self._numbered(), **given})
+            wrong = self.altered(reign)
+            if wrong:
+                raise PromotionError(f"{event_name(reign)} is not signed: {wrong}")
+            return self._crown(event.model_copy(update=self._manifests_of(reign)))
 
     def allow(self, adapter: str, *, by: str, reason: str) -> ChampionEvent:
         """Lift the bar of an adapter: its fingerprint (the beginning will do) or its job.
@@ -195,7 +224,7 @@ class Champions(ChampionHistory):
             answering,
             reason=decision.reason,
             base_model=manifest.inputs["base_model"],
-            manifest_sha256=file_sha256(folder / MANIFEST_NAME),
+            **self._manifests(folder, manifest.inputs["base_model"]),
             previous=there,
             policy=decision.policy.model_dump(mode="json"),
             policy_version=decision.policy.version,
@@ -206,14 +235,26 @@ class Champions(ChampionHistory):
 
     def _adoption(self, champion: Champion) -> ChampionEvent:
         """A champion from before there was a history."""
-        manifest = champion.adapter.folder / MANIFEST_NAME
         return self._event(
             "adoption",
             Answering(champion.job, champion.grounding, champion.adapter, {}),
             base_model=champion.base_model,
             reason=f"{champion.why} ({FOUND})",
-            manifest_sha256=file_sha256(manifest) if manifest.is_file() else None,
+            **self._manifests(champion.adapter.folder, champion.base_model),
         )
+
+    def _manifests(self, adapter: Path, base_model: str) -> dict[str, str | None]:
+        """What an event says of the files: hashes of the manifests, which have those of all."""
+        base = artefact_at(self.settings.storage, "base_model", base_model).folder
+        read_manifest(base, verify=False)  # have it here
+        files = {"manifest_sha256": adapter, "base_manifest_sha256": base}
+        return {
+            field: file_sha256(path) if (path := folder / MANIFEST_NAME).is_file() else None
+            for field, folder in files.items()
+        }
+
+    def _manifests_of(self, event: ChampionEvent) -> dict[str, str | None]:
+        return self._manifests(self.settings.storage / event.folder, event.base_model)
 
     def _event(self, kind: Kind, adapter: Answering, *, reason: str, **more: Any) -> ChampionEvent:
         root, folder = self.settings.storage, adapter.adapter.folder.resolve()
@@ -244,6 +285,11 @@ class Champions(ChampionHistory):
 
     def _crown(self, event: ChampionEvent) -> Champion:
         """The registry's version first, so that the event can name it; the pointer last."""
+        if must_be_signed(self.settings) and not can_sign(self.settings):
+            raise PromotionError(
+                f"{event.job} would not serve: RETAIL_TRUSTED_KEYS is set, and RETAIL_SIGNING_KEY"
+                " is not; do this where the signing key is"
+            )
         version, why = self._version_of(event)
         event = event.model_copy(update={"registered_model": version})
         self._write(event)
@@ -314,10 +360,18 @@ class Champions(ChampionHistory):
         return next(one for one in self.reigns() if one.number == number)
 
     def _write(self, event: ChampionEvent) -> None:
-        path = self.folder / f"{event.number:06d}-{event.kind}.json"
+        path, text = self.path_of(event), event.model_dump_json(indent=1) + "\n"
+        if can_sign(self.settings):
+            self._sign(path.name, text.encode())
         # The number is the event's: whoever takes one that was taken meanwhile is told so.
         with crossing("event", event.kind):
-            write_pointer(path, event.model_dump_json(indent=1) + "\n", new=True)
+            write_pointer(path, text, new=True)
+
+    def _sign(self, name: str, content: bytes) -> None:
+        """Before the event is there: nobody ever sees it without its signature."""
+        path = self.signature_path(content)
+        write_atomically(path, signature_of(content, name, self.settings))
+        publish(path)
 
     def _keep(self, registrations: Registrations) -> None:
         with crossing("pointer", "registrations"):

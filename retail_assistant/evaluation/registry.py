@@ -111,7 +111,7 @@ def _registered(
     for known in client.search_model_versions(f"name = '{MODEL_NAME}' and run_id = '{run_id}'"):
         if known.tags.get("fingerprint", adapter.fingerprint) == adapter.fingerprint:
             return f"{MODEL_NAME}/{known.version}"
-    client.log_artifacts(run_id, str(adapter.local / "adapter"), "adapter")
+    client.log_artifacts(run_id, str(adapter.part("adapter")), "adapter")
     created = client.create_model_version(
         MODEL_NAME,
         source=f"runs:/{run_id}/adapter",

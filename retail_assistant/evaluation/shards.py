@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from retail_assistant.corpus.lengths import prompt_column
 from retail_assistant.evaluation.engine import Answer, Engine
-from retail_assistant.storage import write_atomically
-from retail_assistant.storage.bucket import publish
+from retail_assistant.storage.contents import is_hashed_intact, write_hashed
 from retail_assistant.storage.crash_points import crossing
 
 SHARD_ROWS = 64
@@ -44,8 +43,8 @@ class Shard:
 
     @property
     def is_answered(self) -> bool:
-        """Whether the answers are on disk, from this run or an earlier one."""
-        return self.path.is_file()
+        """Whether the answers are on disk as they were given, in this run or an earlier one."""
+        return is_hashed_intact(self.path)
 
 
 def shards_of(
@@ -117,5 +116,4 @@ def _store(shard: Shard, timed: Sequence[tuple[Answer, float]]) -> None:
     buffer = io.BytesIO()
     frame.write_parquet(buffer)
     with crossing("shard", shard.variant.name, shard.path.stem):
-        write_atomically(shard.path, buffer.getvalue())
-        publish(shard.path)
+        write_hashed(shard.path, buffer.getvalue())

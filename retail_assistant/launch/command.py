@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import yaml
 
 from retail_assistant.launch.processes import SECONDS_TO_END
-from retail_assistant.launch.spec import LaunchSpec
+from retail_assistant.launch.spec import SPEC_NAME, LaunchSpec
 from retail_assistant.launch.workload import LAUNCHER_PID, PREEMPTED_MARK
 from retail_assistant.storage import write_atomically
 from retail_assistant.storage.bucket import publish, withdraw
 
 ACCELERATE_CONFIG = "accelerate.yaml"
-SPEC_NAME = "spec.json"
 REASON_NAME = "failure.txt"
 """Why a cluster's job failed: Ray passes on an exit code and the last lines of output."""
 

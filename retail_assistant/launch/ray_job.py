@@ -15,12 +15,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from retail_assistant.launch.command import REASON_NAME, SPEC_NAME, write_spec
+from retail_assistant.launch.command import REASON_NAME, write_spec
 from retail_assistant.launch.processes import LAUNCH_ID, SECONDS_TO_END
 from retail_assistant.launch.ray_cluster import RayClusterError
 from retail_assistant.launch.ray_head import JobServer, job_server
 from retail_assistant.launch.spec import (
     PREEMPTED_EXIT_CODE,
+    SPEC_NAME,
     LaunchError,
     LaunchSpec,
     Manifest,

@@ -1,24 +1,34 @@
 """What to run, and what a finished run leaves behind."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from retail_assistant.storage import StorageError, file_sha256, fingerprint
+from retail_assistant.storage import StorageError, fingerprint
 from retail_assistant.storage.bucket import (
     bucket_of,
     fetch,
     publish,
     read_pointer,
     shared_sizes,
+    shared_uri,
     write_pointer,
+)
+from retail_assistant.storage.contents import (
+    StoredFile,
+    damaged,
+    read_contents,
+    require_as_made,
+    unlisted,
 )
 from retail_assistant.storage.crash_points import crossing
 
 MANIFEST_NAME = "manifest.json"
+SPEC_NAME = "spec.json"
 _PLACE = 3
 """An artefact's folder is artefacts/<name>/<fingerprint> below the storage folder."""
 
@@ -103,12 +113,8 @@ class LaunchSpec(BaseModel):
         return self.root / "artefacts" / self.name / self.fingerprint
 
 
-class OutputFile(BaseModel):
+class OutputFile(StoredFile):
     """A file of an artefact, relative to its folder."""
-
-    path: str
-    sha256: str
-    size: int = Field(description="Bytes.")
 
 
 class Manifest(BaseModel):
@@ -152,20 +158,39 @@ class ArtefactRef(BaseModel):
         return manifest
 
     def path(self, output: str) -> Path:
-        """The absolute path of a named output, which is on this machine afterwards."""
-        path = self.manifest().path(self.folder, output)
-        fetch(path)
-        return path
+        """The absolute path of a named output, which is on this machine afterwards, as it was made.
+
+        Raises:
+            StorageError: it is missing or altered; says what to do.
+        """
+        one = self.manifest().outputs[output]
+        fetch(self.folder / one.path)
+        require_as_made(self.folder, [one], _remedy(self.folder))
+        return self.folder / one.path
 
     @property
     def local(self) -> Path:
-        """The folder, with all that is in it on this machine.
+        """The folder, with all that is in it on this machine, as it was made.
 
         Raises:
             BucketError: it cannot be read.
+            StorageError: a file of it is missing or altered; says which, and what to do.
+        """
+        return self.part("")
+
+    def part(self, name: str) -> Path:
+        """A folder of the artefact, such as `adapter`, with what was made and nothing else.
+
+        What is compared with its hash is what is in there; an empty name stands for all.
+
+        Raises:
+            BucketError: it cannot be read.
+            StorageError: a file of it is missing or altered, or there is one that is none of the
+                artefact's; says which, and what to do.
         """
         fetch_artefact(self.folder)
-        return self.folder
+        require_intact(self.folder, name)
+        return self.folder / name
 
 
 def fetch_artefact(folder: Path) -> None:
@@ -223,15 +248,73 @@ def read_manifest(folder: Path, *, verify: bool = True) -> Manifest | None:
 
 def _is_intact(folder: Path, output: OutputFile, shared: int | None) -> bool:
     """Whether a file is as it was made; `shared`: its bytes in the bucket, from where it comes."""
-    path = folder / output.path
-    is_here = path.is_file() and path.stat().st_size == output.size
-    if is_here and file_sha256(path) == output.sha256:
+    if output.is_as_made(folder):
         return True
     if shared != output.size:
         return False
-    # It is fetched again when it is read.
-    path.unlink(missing_ok=True)
-    return True
+    # What is not here yet is compared when it is read.
+    return not (folder / output.path).is_file() or not damaged(folder, [output])
+
+
+def require_intact(folder: Path, below: str = "") -> None:
+    """Refuse an artefact, or a folder in it, whose files are not as they were made.
+
+    Each file is hashed once by a process, and again when it has changed.
+
+    Args:
+        folder: of the artefact, on this machine.
+        below: only what is under this name, and there nothing that is not the artefact's: a library
+            that gets a folder reads whatever it finds in it.
+
+    Raises:
+        StorageError: says which file, what is wrong with it, and what to do.
+    """
+    files = _made(folder)
+    if files is None:
+        return
+    if below:
+        files = [one for one in files if one.path == below or one.path.startswith(f"{below}/")]
+    require_as_made(folder, files, _remedy(folder))
+    strange = unlisted(folder / below, {folder / one.path for one in files}) if below else []
+    if strange:
+        raise StorageError(
+            f"{strange[0]} is no file of this artefact (its manifest does not list it);"
+            " move it away"
+        )
+
+
+def _made(folder: Path) -> Sequence[StoredFile] | None:
+    """What an artefact was made of; None: it is one that lists nothing, as older reports do."""
+    manifest = read_manifest(folder, verify=False)
+    if manifest is not None:
+        return list(manifest.outputs.values())
+    if (folder / SPEC_NAME).is_file():
+        raise StorageError(f"{folder} is not a finished artefact; {_remedy(folder)}")
+    contents = read_contents(folder)
+    return None if contents is None else contents.files
+
+
+def _remedy(folder: Path) -> str:
+    again = f"materialize {folder.parent.name} again"
+    if bucket_of(folder) is None:
+        return again
+    # Machines that have not looked at its files themselves take a manifest's word for them.
+    return f"remove {shared_uri(folder / MANIFEST_NAME)}, then {again}"
+
+
+def require_inputs(spec: LaunchSpec) -> None:
+    """Refuse the artefacts that a spec reads, where they are not as they were made.
+
+    Tables are compared by who reads them (`TableRef`).
+
+    Raises:
+        StorageError: as `require_intact`.
+    """
+    artefacts = spec.root / "artefacts"
+    for path in spec.paths.values():
+        if path.is_relative_to(artefacts):
+            name, mark, *below = path.relative_to(artefacts).parts
+            require_intact(artefacts / name / mark, "/".join(below))
 
 
 def write_artefact_ref(ref: ArtefactRef, root: Path, name: str, partition: str | None) -> None:

@@ -37,6 +37,7 @@ from retail_assistant.launch.spec import (
     LaunchSpec,
     Manifest,
     OutputFile,
+    require_inputs,
 )
 from retail_assistant.storage import file_sha256, write_atomically
 from retail_assistant.storage.bucket import client, publish
@@ -94,7 +95,12 @@ class Workload:
         )
 
     def beside(self, spec: LaunchSpec) -> "Workload":
-        """Another artefact that this process makes; its code says when it is finished."""
+        """Another artefact that this process makes; its code says when it is finished.
+
+        Raises:
+            StorageError: what it is made from is not as it was made.
+        """
+        _check_inputs(spec)
         spec.folder.mkdir(parents=True, exist_ok=True)
         return Workload(spec, self._pipes)
 
@@ -159,6 +165,7 @@ def workload(description: str) -> Iterator[Workload]:
     _set_up_logs(spec)
     crash_point(BEFORE, "work", spec.name)
     with _pipes_if_present() as pipes, _traced(spec) as span:
+        _check_inputs(spec)
         work = Workload(spec, pipes)
         try:
             yield work
@@ -229,6 +236,12 @@ def _end_after(launcher: psutil.Process) -> None:
 def is_first_rank() -> bool:
     """Of several training processes one speaks for all."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def _check_inputs(spec: LaunchSpec) -> None:
+    """Before anything is read; of the processes on a machine one does it, and fails for all."""
+    if os.environ.get("LOCAL_RANK", os.environ.get("RANK", "0")) == "0":
+        require_inputs(spec)
 
 
 @contextmanager

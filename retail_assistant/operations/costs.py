@@ -15,8 +15,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from retail_assistant.launch.command import SPEC_NAME
-from retail_assistant.launch.spec import MANIFEST_NAME, Manifest, read_manifest
+from retail_assistant.launch.spec import MANIFEST_NAME, SPEC_NAME, Manifest, read_manifest
 from retail_assistant.settings import Settings
 from retail_assistant.training.energy import SECONDS_AN_HOUR, training_cost
 

@@ -8,6 +8,7 @@
     start-<variant>.sh   a command for each kind of server
     nim.yaml             a NIM for Kubernetes: deployment and service
     README.md            what to do with it
+    SHA256SUMS           hashes of all of these, which the commands compare before they start
 
 Nothing describes the model beside its own files: architecture, precision, vocabulary and where
 answers stop are read from there. The sizes and hashes of all files are in `manifest.json`.
@@ -31,10 +32,11 @@ from retail_assistant.launch.workload import Workload, workload
 from retail_assistant.serving.model_servers.commands import adapter_arguments, options
 from retail_assistant.serving.served import ServedModel
 from retail_assistant.settings import Settings
-from retail_assistant.storage import write_atomically
+from retail_assistant.storage import file_sha256, write_atomically
 
 BUNDLE = "deployment_bundle"
 TEMPLATES = Path(__file__).parent / "templates" / "bundle"
+SUMS = "SHA256SUMS"
 NO_IMAGE = "nvcr.io/nim/nvidia/IMAGE:TAG"
 
 
@@ -113,8 +115,8 @@ def bundle_spec(
             "model": merged.fingerprint,
             "catalog_index": index.fingerprint,
         },
-        paths={"adapter": served.adapter, "model": merged.local / "model"},
-        code_version="1",
+        paths={"adapter": served.adapter, "model": merged.part("model")},
+        code_version="2",
         root=settings.storage,
     )
 
@@ -139,7 +141,11 @@ def lay_out(folder: Path, model: Path, adapter: Path, config: BundleConfig) -> l
         write_atomically(path, _filled(template, shown))
         if path.suffix == ".sh":
             path.chmod(0o755)
-    return sorted(_files(folder))
+    files = sorted(_files(folder))
+    # As sha256sum (GNU coreutils) writes and reads them.
+    lines = [f"{file_sha256(path)}  {path.relative_to(folder)}\n" for path in files]
+    write_atomically(folder / SUMS, "".join(lines))
+    return [*files, folder / SUMS]
 
 
 def _take(source: Path, folder: Path) -> None:

@@ -50,7 +50,7 @@ def open_assistant(
     """
     champion = read_champion(settings)
     ref = read_artefact_ref(settings.storage, "catalog_index")
-    catalog = open_catalog(ref.local / "index", ref.fingerprint)
+    catalog = open_catalog(ref.part("index"), ref.fingerprint)
     served = served_model(champion, settings)
     say(f"loading {champion.job} ({champion.registered_model})")
     versions = Versions(

@@ -267,7 +267,7 @@ class LiveAssistant(Generic[Shop]):
         if self._was_refused(INDEX, ref, SECONDS_TO_RETRY):
             return
         try:
-            folder = await asyncio.to_thread(lambda: ref.local / "index")
+            folder = await asyncio.to_thread(ref.part, "index")
             shop = await asyncio.to_thread(self._open_shop, folder, ref.fingerprint)
         except Exception as error:
             self._refuse(INDEX, ref, error)

@@ -6,8 +6,15 @@ from pathlib import Path
 from typing import Literal
 
 from retail_assistant.corpus.encoding import Encoder, PromptStyle
+from retail_assistant.evaluation.champion_history import require_trusted
 from retail_assistant.evaluation.registry import Champion
-from retail_assistant.launch.spec import ArtefactRef, LaunchSpec, Resources, artefact_at
+from retail_assistant.launch.spec import (
+    ArtefactRef,
+    LaunchSpec,
+    Resources,
+    artefact_at,
+    require_intact,
+)
 from retail_assistant.settings import Settings
 from retail_assistant.training.planning.devices import local_devices
 
@@ -33,7 +40,16 @@ class ServedModel:
     @property
     def adapter(self) -> Path:
         """Folder of its PEFT adapter."""
-        return self.champion.adapter.local / "adapter"
+        return self.champion.adapter.part("adapter")
+
+    def intact_base(self) -> Path:
+        """Folder of the base model, as it was made: asked whenever a server starts.
+
+        Raises:
+            StorageError: it was altered; says which file.
+        """
+        require_intact(self.base.parent, self.base.name)
+        return self.base
 
     def encoder(self) -> Encoder:
         """What makes tokens of its prompts, as in training (loads the tokenizer)."""
@@ -53,8 +69,10 @@ def served_model(champion: Champion, settings: Settings) -> ServedModel:
 
     Raises:
         LaunchError: its adapter is gone.
+        StorageError: a file of it was altered, or it is not signed as is asked for.
     """
-    base = artefact_at(settings.storage, "base_model", champion.base_model).local / "model"
+    require_trusted(champion, settings)
+    base = artefact_at(settings.storage, "base_model", champion.base_model).part("model")
     # As it was trained; what was trained before there was a choice says nothing of it.
     style = champion.adapter.manifest().metrics.get("prompt_style", "chat")
     return ServedModel(champion, base, style)
@@ -85,4 +103,4 @@ def merge_spec(served: ServedModel, settings: Settings, precision: Precision) ->
 
 def merged_folder(ref: ArtefactRef) -> Path:
     """The model folder of a finished merge."""
-    return ref.local / "model"
+    return ref.part("model")

@@ -3,7 +3,9 @@
 from retail_assistant.storage.files import (
     StorageError,
     file_sha256,
+    files_below,
     fingerprint,
+    known_sha256,
     temporary_folder,
     write_atomically,
 )
@@ -15,7 +17,9 @@ __all__ = [
     "TableRef",
     "TableStore",
     "file_sha256",
+    "files_below",
     "fingerprint",
+    "known_sha256",
     "temporary_folder",
     "write_atomically",
 ]

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict
 from retail_assistant.storage.files import (
     StorageError,
     explained,
+    files_below,
     temporary_folder,
     write_atomically,
 )
@@ -122,7 +123,7 @@ def publish(path: Path) -> None:
 
 def names_in(folder: Path, only: str = "*") -> list[str]:
     """What is in a folder, here or in the bucket, by names below it; nothing is fetched."""
-    found = {one.relative_to(folder).as_posix() for one in _files(folder)}
+    found = {one.relative_to(folder).as_posix() for one in files_below(folder)}
     found |= shared_sizes(folder).keys()
     return sorted(name for name in found if fnmatch.fnmatch(name, only))
 
@@ -218,7 +219,7 @@ class Bucket:
                 if not _is_same(path / LAST, there[LAST]):
                     self._fetch_all(path, there)
                 return
-            here = {one.relative_to(path).as_posix(): one for one in _files(path)}
+            here = {one.relative_to(path).as_posix(): one for one in files_below(path)}
             waiting = {name for name, one in here.items() if not _is_same(one, there.get(name))}
             self._upload([here[name] for name in waiting - {LAST}])
             self._upload([here[name] for name in waiting & {LAST}])
@@ -390,15 +391,6 @@ def client() -> Any:
     emulated = bool(os.environ.get("STORAGE_EMULATOR_HOST"))
     given = {"credentials": AnonymousCredentials(), "project": "local"} if emulated else {}
     return storage.Client(**given)
-
-
-def _files(folder: Path) -> list[Path]:
-    """What is copied of a folder: not locks, marks and what is being written."""
-    found = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent) / name for name in names if not name.startswith(".")]
-    return sorted(found)
 
 
 def _is_same(path: Path, blob: Any) -> bool:

@@ -6,8 +6,10 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from retail_assistant.storage.crash_points import crash_point_within
 
 _BYTES_READ_AHEAD = 1 << 20
 _REASON_CHARACTERS = 200
+_SETTLED_SECONDS = 2.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -31,6 +34,36 @@ def file_sha256(path: Path) -> str:
         while chunk := stream.read(_BYTES_READ_AHEAD):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def known_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file as it is now, computed once while nothing about the file changes.
+
+    What changed within the last seconds is computed each time: the clock of a file system has a
+    grain, and a second change within it would not show (git calls such files racily clean).
+    """
+    now = path.stat()
+    if time.time() - max(now.st_mtime, now.st_ctime) < _SETTLED_SECONDS:
+        return file_sha256(path)
+    return _sha256_of_version(path, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+
+
+@lru_cache(maxsize=8192)
+def _sha256_of_version(path: Path, inode: int, size: int, mtime_ns: int, ctime_ns: int) -> str:
+    # A date that is put back changes the time of the inode's own last change (ctime).
+    return file_sha256(path)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """What counts of a folder: not locks, marks and what is being written (a dot before the name).
+
+    Sorted; of the folder itself, without what symbolic links to other folders lead to.
+    """
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent) / name for name in names if not name.startswith(".")]
+    return sorted(found)
 
 
 def fingerprint(parts: Mapping[str, Any]) -> str:

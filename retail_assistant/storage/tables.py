@@ -8,13 +8,13 @@ ever overwritten, so what an old report refers to stays readable.
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from retail_assistant.storage.bucket import (
+    bucket_of,
     fetch,
     fetch_folder,
     publish,
@@ -22,7 +22,12 @@ from retail_assistant.storage.bucket import (
     write_pointer,
 )
 from retail_assistant.storage.crash_points import crossing
-from retail_assistant.storage.files import StorageError, file_sha256, temporary_folder
+from retail_assistant.storage.files import (
+    StorageError,
+    file_sha256,
+    known_sha256,
+    temporary_folder,
+)
 
 LATEST = "latest"
 _STAGING = ".writing-"
@@ -57,16 +62,17 @@ class TableRef(BaseModel):
         fetch(self.path)
         if not self.path.is_file():
             raise StorageError(f"{self.path} is missing; materialize the asset again")
-        now = self.path.stat()
-        if _sha256_of_version(self.path, now.st_mtime_ns, now.st_size) != self.sha256:
+        if known_sha256(self.path) != self.sha256 and not self._is_mended():
             raise StorageError(f"{self.path} was altered or truncated; materialize it again")
         return self.path
 
-
-@lru_cache(maxsize=1024)
-def _sha256_of_version(path: Path, mtime_ns: int, size: int) -> str:
-    """A file's SHA-256, computed once while it keeps this date and size: a run reads it often."""
-    return file_sha256(path)
+    def _is_mended(self) -> bool:
+        """Whether the bucket, where there is one, has it as it should be; then it is here now."""
+        if bucket_of(self.path) is None:
+            return False
+        self.path.unlink()
+        fetch(self.path)
+        return self.path.is_file() and known_sha256(self.path) == self.sha256
 
 
 class TableStore:

@@ -21,6 +21,10 @@ INPUTS = [dg.AssetSpec(name) for name in ("champion", "catalog_index", "base_mod
 VARIANTS = ("vllm", "vllm-adapter", "transformers", "nim")
 
 
+@pytest.mark.fault(
+    "a file of a deployment bundle is altered on its way to a server",
+    "the command that would start the server says so and starts nothing",
+)
 @pytest.mark.slow
 @pytest.mark.usefixtures("fresh_settings")
 def test_a_bundle_holds_what_was_promoted(
@@ -69,3 +73,11 @@ def test_a_bundle_holds_what_was_promoted(
     }
     assert service["spec"]["type"] == "ClusterIP"
     assert "{{" not in (folder / "README.md").read_text()
+    assert "SHA256SUMS" in manifest.outputs
+    subprocess.run(["sha256sum", "-c", "--strict", "SHA256SUMS"], cwd=folder, check=True)
+    start = folder / "start-vllm.sh"
+    weights = folder / "model" / "config.json"
+    weights.write_text(weights.read_text() + " ")
+    refused = subprocess.run([start], capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "a file of this bundle was altered" in refused.stderr

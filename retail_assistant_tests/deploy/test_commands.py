@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from retail_assistant.launch.command import SPEC_NAME, write_spec
-from retail_assistant.launch.spec import LaunchSpec, read_manifest
+from retail_assistant.launch.command import write_spec
+from retail_assistant.launch.spec import SPEC_NAME, LaunchSpec, read_manifest
 from retail_assistant_tests.conftest import REPOSITORY
 from retail_assistant_tests.deploy.dockerfiles import ENVIRONMENT, FOLDER, HOME, IMAGES, LOCKS
 from retail_assistant_tests.deploy.locks import environment_of

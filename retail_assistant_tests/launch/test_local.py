@@ -23,6 +23,7 @@ from retail_assistant.launch.spec import (
     read_manifest,
 )
 from retail_assistant.launch.workload import LAUNCHER_PID
+from retail_assistant_tests.evaluation.manifests import finished
 from retail_assistant_tests.launch.waiting import (
     SECONDS_TO_END,
     SECONDS_TO_START,
@@ -77,6 +78,10 @@ def test_finished_work_is_kept(sample_spec: MakeSpec, environment: Environment) 
     assert runs(sample_spec()) == 1
 
 
+@pytest.mark.fault(
+    "a finished artefact's file is damaged, and its asset is materialized again",
+    "it is made again",
+)
 def test_a_damaged_artefact_is_made_again(sample_spec: MakeSpec, environment: Environment) -> None:
     spec = sample_spec()
     first = run_local(spec, environment)
@@ -85,6 +90,27 @@ def test_a_damaged_artefact_is_made_again(sample_spec: MakeSpec, environment: En
     again = run_local(spec, environment)
     assert again.outputs == first.outputs
     assert runs(spec) == 2
+
+
+@pytest.mark.fault(
+    "a bit of an artefact flips before heavy work reads it",
+    "the work ends before it begins, and says which file and what to make again",
+)
+def test_an_altered_input_is_not_worked_with(
+    sample_spec: MakeSpec, environment: Environment
+) -> None:
+    folder = sample_spec().root / "artefacts" / "adapter" / "print"
+    finished(folder, {"adapter/weights": b"weights"}, {}, {})
+    weights = folder / "adapter" / "weights"
+    spec = sample_spec(inputs={"adapter": "print"}, paths={"adapter": weights.parent})
+    weights.write_bytes(b"weightr")
+    told = "adapter/weights was altered or truncated; materialize adapter again"
+    with pytest.raises(LaunchError, match=told):
+        run_local(spec, environment)
+    assert not (spec.folder / "runs.txt").exists()
+    weights.write_bytes(b"weights")
+    run_local(spec, environment)
+    assert runs(spec) == 1
 
 
 def test_other_inputs_leave_the_old_artefact(

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from retail_assistant.launch.spec import (
     MANIFEST_NAME,
+    SPEC_NAME,
     ArtefactRef,
     LaunchError,
     LaunchSpec,
@@ -22,6 +23,8 @@ from retail_assistant.launch.spec import (
     write_artefact_ref,
 )
 from retail_assistant.storage import StorageError, file_sha256
+from retail_assistant.storage.contents import CONTENTS, seal
+from retail_assistant_tests.evaluation.manifests import finished as planted
 
 MakeSpec = Callable[..., LaunchSpec]
 MOMENT = datetime(2026, 11, 1, tzinfo=UTC)
@@ -164,3 +167,88 @@ def test_a_manifest_is_plain_json(tmp_path: Path) -> None:
     document = json.loads((tmp_path / MANIFEST_NAME).read_text())
     assert document["exit_state"] == "finished"
     assert document["outputs"]["text"]["size"] == len("a good text")
+
+
+FLIPPED = "a file of an artefact is altered or cut off"
+READ = "who reads it is told which one, and to make it again; nothing is read"
+
+
+def artefact(tmp_path: Path, **files: str) -> ArtefactRef:
+    """A finished artefact with files in folders: `adapter__config="…"` is adapter/config."""
+    folder = tmp_path / "artefacts" / "adapter" / "print"
+    contents = {name.replace("__", "/"): text.encode() for name, text in files.items()}
+    planted(folder, contents, {}, {})
+    return ArtefactRef(folder=folder, fingerprint="print")
+
+
+@pytest.mark.fault(FLIPPED, READ)
+@pytest.mark.parametrize("content", ["weighty", "weight", None])
+def test_what_is_read_of_an_artefact_is_as_it_was_made(tmp_path: Path, content: str | None) -> None:
+    ref = artefact(tmp_path, adapter__weights="weights", history="1")
+    path = ref.folder / "adapter" / "weights"
+    assert ref.part("adapter") == path.parent
+    assert ref.path("adapter/weights") == path
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content)
+    what = "is missing" if content is None else "was altered or truncated"
+    told = f"adapter/weights {what}; materialize adapter again"
+    readers: list[Callable[[], Path]] = [
+        lambda: ref.part("adapter"),
+        lambda: ref.path("adapter/weights"),
+        lambda: ref.local,
+    ]
+    for read in readers:
+        with pytest.raises(StorageError, match=told):
+            read()
+    assert ref.path("history").read_text() == "1", "what is whole is read"
+
+
+@pytest.mark.fault(
+    "a file is put into the folder of a model or an adapter",
+    "it is refused with the file's name: a library would read it",
+)
+def test_a_file_that_is_not_the_artefacts_is_refused(tmp_path: Path) -> None:
+    ref = artefact(tmp_path, adapter__weights="weights")
+    (ref.folder / "log.txt").write_text("beside it")
+    (ref.folder / "adapter" / ".lock").touch()
+    assert ref.part("adapter").is_dir()
+    (ref.folder / "adapter" / "adapter_model.bin").write_text("pickled")
+    with pytest.raises(StorageError, match=r"adapter_model\.bin is no file of this artefact"):
+        ref.part("adapter")
+
+
+def test_work_that_is_not_finished_is_not_read(sample_spec: MakeSpec) -> None:
+    spec = sample_spec()
+    spec.folder.mkdir(parents=True)
+    (spec.folder / SPEC_NAME).write_text(spec.model_dump_json())
+    ref = ArtefactRef(folder=spec.folder, fingerprint=spec.fingerprint)
+    with pytest.raises(StorageError, match="not a finished artefact; materialize sample again"):
+        ref.part("adapter")
+
+
+@pytest.mark.parametrize("path", ["../weights", "/etc/passwd", "adapter/../../weights", ""])
+def test_a_manifest_that_leads_elsewhere_is_none(tmp_path: Path, path: str) -> None:
+    manifest = finished(tmp_path)
+    told = json.loads(manifest.model_dump_json())
+    told["outputs"]["text"]["path"] = path
+    (tmp_path / MANIFEST_NAME).write_text(json.dumps(told))
+    assert read_manifest(tmp_path) is None
+
+
+@pytest.mark.fault("a report's file is altered or cut off", READ)
+def test_a_sealed_folder_is_read_as_it_was_sealed(tmp_path: Path) -> None:
+    folder = tmp_path / "artefacts" / "model_comparison" / "print"
+    folder.mkdir(parents=True)
+    (folder / "tests.parquet").write_text("numbers")
+    ref = ArtefactRef(folder=folder, fingerprint="print")
+    assert ref.local == folder, "made before folders were sealed"
+    seal(folder)
+    assert ref.local == folder
+    (folder / "tests.parquet").write_text("number5")
+    with pytest.raises(StorageError, match="materialize model_comparison again"):
+        _ = ref.local
+    (folder / CONTENTS).write_text("{")
+    with pytest.raises(StorageError, match=r"contents\.json is damaged"):
+        _ = ref.local

@@ -23,10 +23,13 @@ def champion(settings: Settings, job: str, event: int, adapter_seed: int | None 
     """A champion; with a seed it has an adapter of random weights."""
     folder = settings.storage / "artefacts" / "adapter" / f"print-{job}"
     if not folder.exists():
-        finished(folder, {}, {"prompt_style": "chat"}, {})
+        files: dict[str, bytes] = {}
         if adapter_seed is not None:
             base = settings.storage / "artefacts" / "base_model" / BASE / "model"
             save_adapter(base, folder / "adapter", adapter_seed)
+            saved = (folder / "adapter").iterdir()
+            files = {f"adapter/{path.name}": path.read_bytes() for path in saved}
+        finished(folder, files, {"prompt_style": "chat"}, {})
     return Champion(
         job=job,
         grounding="retrieved",

@@ -13,11 +13,19 @@ import psutil
 import pytest
 
 from retail_assistant.serving.live import LiveAssistant
-from retail_assistant.serving.model_servers.server import Care, ModelServerError
+from retail_assistant.serving.model_servers.endpoint import ChatWriter
+from retail_assistant.serving.model_servers.server import (
+    Care,
+    Command,
+    ModelServer,
+    ModelServerError,
+)
 from retail_assistant.serving.model_servers.variants import Variants
 from retail_assistant.serving.options import ServingSettings
 from retail_assistant.serving.turns import ModelAwayError
 from retail_assistant.settings import Settings
+from retail_assistant.storage import StorageError
+from retail_assistant_tests.evaluation.manifests import finished
 from retail_assistant_tests.families import family_of
 from retail_assistant_tests.serving.champions import promote, publish_index, storage_with
 from retail_assistant_tests.serving.model_server import WORDS
@@ -145,6 +153,44 @@ def test_what_does_not_open_leaves_the_old_one(settings: Settings) -> None:
             assert live.status().switches == 0
 
     asyncio.run(run())
+
+
+@pytest.mark.fault(
+    "a new catalog index is damaged when the assistant would open it",
+    "the old one goes on, and the status says which file",
+)
+def test_an_altered_index_is_not_opened(settings: Settings) -> None:
+    folder = settings.storage / "artefacts" / "catalog_index" / "index2"
+    finished(folder, {"index/rows": b"rows"}, {}, {})
+    (folder / "index" / "rows").write_bytes(b"row5")
+    promote(settings, "one", 1)
+
+    async def run() -> None:
+        async with running(settings) as live:
+            await live.opened()
+            publish_index(settings, "index2")
+            await until(lambda: "catalog_index" in live.status().refused, "refusal")
+            assert "index/rows was altered" in live.status().refused["catalog_index"]
+            assert (await answer(live))[2] == "index1"
+
+    asyncio.run(run())
+
+
+def test_a_server_is_not_started_with_altered_files(tmp_path: Path) -> None:
+    def command(_: Path) -> Command:
+        raise StorageError("model/weights was altered")
+
+    server = ModelServer(
+        "server 1",
+        command,
+        health="/health",
+        writer=ChatWriter(None),
+        choose=lambda _: asyncio.sleep(0, "name"),
+        care=CARE,
+        log_path=tmp_path / "log.txt",
+    )
+    with pytest.raises(ModelServerError, match="server 1 is not started: model/weights was alt"):
+        asyncio.run(server.start())
 
 
 def test_without_a_champion_the_shop_is_open_and_the_model_says_why(settings: Settings) -> None:

@@ -22,7 +22,8 @@ from retail_assistant.evaluation.classification.labels import (
 )
 from retail_assistant.evaluation.engine import Engine, open_engine
 from retail_assistant.launch.workload import Workload, workload
-from retail_assistant.storage import TableRef, write_atomically
+from retail_assistant.storage import TableRef
+from retail_assistant.storage.contents import is_hashed_intact, write_hashed
 
 HELD_OUT = ("validation", "test")
 SHARD_ROWS = 128
@@ -50,7 +51,7 @@ def _classified(
     frames: list[pl.DataFrame] = []
     for start in range(0, texts.height, SHARD_ROWS):
         path = folder / f"{start:08d}.parquet"
-        if not path.is_file():
+        if not is_hashed_intact(path):
             shard = texts.slice(start, SHARD_ROWS)
             scores = label_scores(engine, label_tokens(shard["text"].to_list(), labels, encoder))
             _store(shard.select("text_id").hstack(scores), path)
@@ -62,7 +63,7 @@ def _classified(
 def _store(frame: pl.DataFrame, path: Path) -> None:
     buffer = io.BytesIO()
     frame.write_parquet(buffer)
-    write_atomically(path, buffer.getvalue())
+    write_hashed(path, buffer.getvalue())
 
 
 def classify(work: Workload) -> None:

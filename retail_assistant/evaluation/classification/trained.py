@@ -26,14 +26,14 @@ def open_classifier(job: str, storage: Path, say: Callable[[str], None]) -> Iter
     from transformers import AutoTokenizer
 
     adapter = read_artefact_ref(storage, "adapter", job)
-    model = read_artefact_ref(storage, "base_model").local / "model"
+    model = read_artefact_ref(storage, "base_model").part("model")
     corpus = TableStore(storage).ref("prompt_corpus", CLASSIFIED_TASK).read()
     style = prompt_style(corpus)
     encoder = Encoder(AutoTokenizer.from_pretrained(model, trust_remote_code=False), style)
     temperature = fitted_temperature_of(job, storage)
     say(f"probabilities are scaled by the temperature {temperature:.3g}")
     with open_engine(
-        model, adapter.local / "adapter", style=style, max_length=MAX_LENGTH, say=say
+        model, adapter.part("adapter"), style=style, max_length=MAX_LENGTH, say=say
     ) as engine:
         yield Classifier(engine, encoder, labels_of(corpus), temperature, MAX_LENGTH)
 

@@ -17,8 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from retail_assistant.launch.command import SPEC_NAME
-from retail_assistant.launch.spec import MANIFEST_NAME
+from retail_assistant.launch.spec import MANIFEST_NAME, SPEC_NAME
 from retail_assistant.serving.served import MERGED
 
 Kind = Literal["artefact", "table"]

@@ -30,6 +30,7 @@ from retail_assistant.serving.model_servers.endpoint import (
     connect,
 )
 from retail_assistant.serving.turns import ModelAwayError, Written
+from retail_assistant.storage import StorageError
 
 GUARD = "retail_assistant.serving.model_servers.guard"
 PROBE: list[Message] = [{"role": "user", "content": "Hello"}]
@@ -247,7 +248,7 @@ class ModelServer:
         else:
             folder = Path(self._folder.name) / str(self.starts)
             folder.mkdir()
-            command = self._command(folder)
+            command = await self._how_to_start(self._command, folder)
             process = await Guarded.start(command, self._log)
             running = Running(connect(command.endpoint, self._care.seconds_to_answer), process)
         try:
@@ -258,6 +259,18 @@ class ModelServer:
         self._failures = 0
         self._suspected.clear()
         return running, name
+
+    async def _how_to_start(self, command: Callable[[Path], Command], folder: Path) -> Command:
+        """The command, which names files that are as they were made.
+
+        Raises:
+            ModelServerError: they are not; says which.
+        """
+        try:
+            # In a thread: files that have changed are hashed.
+            return await asyncio.to_thread(command, folder)
+        except StorageError as error:
+            raise ModelServerError(f"{self.name} is not started: {error}") from error
 
     async def _until_it_writes(self, running: Running) -> str:
         deadline = time.monotonic() + self._care.seconds_to_start

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from retail_assistant.corpus.encoding import TEMPLATE_ARGUMENTS, Encoder
@@ -180,16 +181,20 @@ class Variants:
         if variant == "vllm":
             return await self._vllm(served, encoder)
         if variant == "transformers":
-            model = await self._merged(served)
+            merged = await self._merged(served)
             return _How(
-                lambda _: transformers_command(model),
+                lambda _: transformers_command(merged()),
                 ChatWriter(encoder, {"chat_template_kwargs": TEMPLATE_ARGUMENTS}),
-                _always(str(model)),
+                _always(str(merged())),
             )
         text = self._serving.command or ""
         whole = await self._merged(served) if "{model}" in text else None
         name = self._serving.model_name or served.name
-        return _How(lambda _: given_command(text, whole, name, secret), ChatWriter(encoder), listed)
+        return _How(
+            lambda _: given_command(text, whole and whole(), name, secret),
+            ChatWriter(encoder),
+            listed,
+        )
 
     @property
     def _takes_adapters(self) -> bool:
@@ -198,11 +203,11 @@ class Variants:
 
     async def _vllm(self, served: ServedModel, encoder: Encoder) -> "_How":
         adapters = {served.name: served} if self._takes_adapters else {}
-        model = served.base if adapters else await self._merged(served)
+        model = served.intact_base if adapters else await self._merged(served)
 
         def command(folder: Path) -> Command:
             return vllm_command(
-                model,
+                model(),
                 # With adapters the base has a name too; nobody asks for it.
                 "base" if adapters else served.name,
                 folder,
@@ -219,10 +224,12 @@ class Variants:
         writer = TokenWriter(encoder, self._serving.max_context_tokens)
         return _How(command, writer, choose, adapters)
 
-    async def _merged(self, served: ServedModel) -> Path:
+    async def _merged(self, served: ServedModel) -> Callable[[], Path]:
+        """What gives the merged model's folder, as it was made: asked whenever a server starts."""
         spec = merge_spec(served, self._settings, self._precision)
         await asyncio.to_thread(run_local, spec)
-        return merged_folder(ArtefactRef(folder=spec.folder, fingerprint=spec.fingerprint))
+        ref = ArtefactRef(folder=spec.folder, fingerprint=spec.fingerprint)
+        return partial(merged_folder, ref)
 
     async def _name_there(self, served: ServedModel, beside: OpenModel) -> str | None:
         """What a running server calls a model that it has, or whose adapter it takes in."""

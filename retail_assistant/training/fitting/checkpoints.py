@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from retail_assistant.storage import write_atomically
 from retail_assistant.storage.bucket import publish
+from retail_assistant.storage.contents import is_sealed_intact, seal
 from retail_assistant.storage.crash_points import crossing
 
 COMPLETE_MARK = "complete"
@@ -38,8 +39,11 @@ class CheckpointMark(BaseModel):
     best_step: int | None = Field(default=None, description="With the lowest validation loss.")
 
     def write(self, checkpoint: Path) -> None:
-        """Declare a checkpoint whole; it outlives this machine."""
+        """Declare a checkpoint whole, with the hashes of its files; it outlives this machine."""
+        # One of this step may have been there before, and damaged.
+        (checkpoint / COMPLETE_MARK).unlink(missing_ok=True)
         with crossing("checkpoint", checkpoint.parent.name, checkpoint.name):
+            seal(checkpoint)
             write_atomically(checkpoint / COMPLETE_MARK, self.model_dump_json(indent=2))
             publish(checkpoint)
 
@@ -68,14 +72,18 @@ def read_mark(checkpoint: Path) -> CheckpointMark | None:
 
 
 def last_complete_checkpoint(folder: Path, fingerprint: str, processes: int) -> Path | None:
-    """The newest whole checkpoint of the same job and number of processes, or None."""
-    found = [
-        path
-        for path in folder.glob(f"{_PREFIX}*")
-        if (mark := read_mark(path)) is not None
-        and (mark.fingerprint, mark.processes) == (fingerprint, processes)
-    ]
-    return max(found, key=step_of, default=None)
+    """The newest whole checkpoint of the same job and number of processes, or None.
+
+    One that is damaged is passed over, and so is one whose best checkpoint is.
+    """
+    for path in sorted(folder.glob(f"{_PREFIX}*"), key=step_of, reverse=True):
+        mark = read_mark(path)
+        if mark is None or (mark.fingerprint, mark.processes) != (fingerprint, processes):
+            continue
+        best = path if mark.best_step is None else checkpoint_of(folder, mark.best_step)
+        if is_sealed_intact(path) and (not best.exists() or is_sealed_intact(best)):
+            return path
+    return None
 
 
 def newest_kwh(artefact: Path, stages: Iterable[str]) -> float:

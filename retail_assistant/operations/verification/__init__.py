@@ -1,0 +1,1 @@
+"""Verification: what of the storage is missing, altered or orphaned, and what to do about it."""
