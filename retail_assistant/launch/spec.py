@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from retail_assistant.storage import StorageError, file_sha256, fingerprint
+from retail_assistant.storage import StorageError, file_sha256, fingerprint, require_name
 from retail_assistant.storage.bucket import (
     bucket_of,
     fetch,
@@ -257,4 +257,5 @@ def read_artefact_ref(root: Path, name: str, partition: str | None = None) -> Ar
 
 
 def _pointer(root: Path, name: str, partition: str | None) -> Path:
-    return root / "artefacts" / name / f"latest{f'-{partition}' if partition else ''}.json"
+    of_partition = f"-{require_name(partition)}" if partition else ""
+    return root / "artefacts" / name / f"latest{of_partition}.json"

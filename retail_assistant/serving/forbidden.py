@@ -1,13 +1,35 @@
-"""What no answer may hold, whatever the records are: links, promises, praise."""
+"""What no answer may hold, whatever the records are: ways out, requests, promises, praise.
+
+A model that obeys what a record or a shopper planted would send shoppers somewhere (links, handles,
+telephone numbers), ask them for what is theirs, or promise in the shop's name.
+"""
 
 import re
 from collections.abc import Iterable
 
-LINK = re.compile(r"(?:https?://|www\.)\S+|\S+@\S+\.\S+|\b[\w-]+\.(?:com|net|org|shop)\b", re.I)
+LINK = re.compile(
+    r"\b[a-z][a-z0-9+.-]*://\S+|\bwww\.|\bmailto:|\S@\S"
+    r"|\b[a-z0-9][\w-]*\.(?:com|net|org|info|biz|shop|store|site|online|top|xyz|click|link|app|io"
+    r"|co|me|ly|gg|example|test|onion|co\.\w\w)\b"
+    r"|\b(?:call|phone|dial|text|sms|whatsapp|telegram|message|contact|reach)\b[^\n]{0,40}?"
+    r"\+?\d(?:[\s().-]{0,2}\d){5,}|\+\d(?:[\s().-]{0,2}\d){7,}",
+    re.I,
+)
+REQUEST = re.compile(
+    r"\b(?:credit|debit|bank|gift)[- ]card (?:number|details|data|code|pin)\b|\bcard number\b"
+    r"|\b(?:cvv|cvc|otp|iban|upi|ifsc)\b|\bone[- ]time (?:password|code|pin)\b"
+    r"|\b(?:your|the) (?:\w+ )?(?:password|passcode|pin code|bank account|account number"
+    r"|phone number|mobile number|e-?mail(?: address)?|home address|date of birth"
+    r"|passport|aadhaar)\b"
+    r"|\b(?:enter|send|share|tell|give|type) (?:\w+ ){0,3}(?:password|passcode|pin|card|account)\b",
+    re.I,
+)
 PROMISE = re.compile(
     r"\b(?:in|out of) stock\b|\bsold out\b"
     r"|\b(?:ships?|delivered|delivery) (?:in|within|by|is free)\b"
-    r"|\bfree (?:shipping|delivery|returns)\b|\b(?:discount|coupon|promo) code\b",
+    r"|\bfree (?:shipping|delivery|returns)\b|\b(?:discount|coupon|promo|voucher) codes?\b"
+    r"|\b\d+ ?(?:%|percent|per cent) (?:off|discount)\b|\bfor free\b|\bfree of charge\b"
+    r"|\bmoney[- ]back\b|\bfull refund\b",
     re.I,
 )
 PRAISE = re.compile(
@@ -15,6 +37,7 @@ PRAISE = re.compile(
     r"|unbeatable|(?:award|prize)[- ]winning|world[- ]class|in the world|number one|guaranteed)\b",
     re.I,
 )
+_PROMISES = (LINK, REQUEST, PROMISE)
 
 
 def forbidden(sentence: str, names: Iterable[str]) -> tuple[str, str] | None:
@@ -22,8 +45,9 @@ def forbidden(sentence: str, names: Iterable[str]) -> tuple[str, str] | None:
 
     `names` are those of products, which may hold words of praise, such as "Best Fit".
     """
-    if found := LINK.search(sentence) or PROMISE.search(sentence):
-        return "promise", found[0]
+    for pattern in _PROMISES:
+        if found := pattern.search(sentence):
+            return "promise", found[0]
     found = PRAISE.search(sentence)
     if found is None or any(found[0].casefold() in name.casefold() for name in names):
         return None

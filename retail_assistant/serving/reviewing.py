@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 
+from retail_assistant.corpus.rendering import visible_text
 from retail_assistant.serving.guard import Reviewer, sentences
 from retail_assistant.serving.record_words import RecordWords
 from retail_assistant.serving.turns import Correction, Written
@@ -33,7 +34,7 @@ async def reviewed(
     waiting, told = "", 0
     async for piece in written:
         progress.end = piece
-        waiting += piece.text
+        waiting += shown_text(piece.text)
         whole = ""
         for part in list(sentences(waiting)):
             whole += part
@@ -46,6 +47,13 @@ async def reviewed(
             yield _said(waiting[told:safe], progress)
             told = safe
     yield _said(_allowed(waiting, told, reviewer, progress), progress)
+
+
+def shown_text(text: str) -> str:
+    """A piece of an answer as it is shown: line breaks stay, other control characters, which move a
+    terminal's cursor, and invisible ones, which hide words, do not.
+    """
+    return "\n".join(map(visible_text, text.split("\n")))
 
 
 def _said(text: str, progress: Progress) -> str:

@@ -4,6 +4,7 @@ from retail_assistant.storage.files import (
     StorageError,
     file_sha256,
     fingerprint,
+    require_name,
     temporary_folder,
     write_atomically,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "TableStore",
     "file_sha256",
     "fingerprint",
+    "require_name",
     "temporary_folder",
     "write_atomically",
 ]

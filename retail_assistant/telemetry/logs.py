@@ -184,8 +184,11 @@ def _trace(run_id: Any) -> dict[str, Any]:
 
 
 def readable(text: str) -> str:
-    """Lines of a log as people read them: of JSON lines the message and the stack trace."""
-    return "\n".join(_readable_line(line) for line in text.split("\n"))
+    """Lines of a log as people read them, without secrets: of JSON the message and the stack trace.
+
+    What a process prints, or what ends it, passed no formatter of ours.
+    """
+    return redacted("\n".join(_readable_line(line) for line in text.split("\n")))
 
 
 def _readable_line(line: str) -> str:
