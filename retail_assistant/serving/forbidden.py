@@ -1,4 +1,4 @@
-"""What no answer may hold, whatever the records are: ways out, requests, promises, praise.
+"""What no answer may hold, whatever the records are: ways out, requests, promises, markup, praise.
 
 A model that obeys what a record or a shopper planted would send shoppers somewhere (links, handles,
 telephone numbers), ask them for what is theirs, or promise in the shop's name.
@@ -7,12 +7,18 @@ telephone numbers), ask them for what is theirs, or promise in the shop's name.
 import re
 from collections.abc import Iterable
 
+from retail_assistant.corpus.screens.offensive import UNSAFE
+
+MARKUP = re.compile(rf"{UNSAFE}|\]\(")
 LINK = re.compile(
-    r"\b[a-z][a-z0-9+.-]*://\S+|\bwww\.|\bmailto:|\S@\S"
-    r"|\b[a-z0-9][\w-]*\.(?:com|net|org|info|biz|shop|store|site|online|top|xyz|click|link|app|io"
-    r"|co|me|ly|gg|example|test|onion|co\.\w\w)\b"
-    r"|\b(?:call|phone|dial|text|sms|whatsapp|telegram|message|contact|reach)\b[^\n]{0,40}?"
-    r"\+?\d(?:[\s().-]{0,2}\d){5,}|\+\d(?:[\s().-]{0,2}\d){7,}",
+    r"\b[a-z][a-z0-9+.-]*://|\bwww\.|\bmailto:|\S@\S"
+    r"|\b[a-z0-9][\w-]*\.(?:com|net|org|info|biz|shop|store|site|online|xyz|io|ly|gg"
+    r"|example|test|onion|co\.\w\w)\b",
+    re.I,
+)
+CALL = re.compile(
+    r"\b(?:call|phone|dial|text|sms|whatsapp|telegram|message|contact|reach)\b[^\n]{0,40}?"
+    r"\+?\d(?:[\s().-]{0,2}\d){5}|\+\d(?:[\s().-]{0,2}\d){7}",
     re.I,
 )
 REQUEST = re.compile(
@@ -20,15 +26,15 @@ REQUEST = re.compile(
     r"|\b(?:cvv|cvc|otp|iban|upi|ifsc)\b|\bone[- ]time (?:password|code|pin)\b"
     r"|\b(?:your|the) (?:\w+ )?(?:password|passcode|pin code|bank account|account number"
     r"|phone number|mobile number|e-?mail(?: address)?|home address|date of birth"
-    r"|passport|aadhaar)\b"
-    r"|\b(?:enter|send|share|tell|give|type) (?:\w+ ){0,3}(?:password|passcode|pin|card|account)\b",
+    r"|(?:passport|aadhaar) number)\b"
+    r"|\b(?:enter|send|share|tell|give) (?:\w+ ){0,3}(?:password|passcode|card|account)\b",
     re.I,
 )
 PROMISE = re.compile(
     r"\b(?:in|out of) stock\b|\bsold out\b"
     r"|\b(?:ships?|delivered|delivery) (?:in|within|by|is free)\b"
     r"|\bfree (?:shipping|delivery|returns)\b|\b(?:discount|coupon|promo|voucher) codes?\b"
-    r"|\b\d+ ?(?:%|percent|per cent) (?:off|discount)\b|\bfor free\b|\bfree of charge\b"
+    r"|\b\d+ ?(?:%|percent|per cent) (?:off|discount)\b|\bfor free(?=\s*(?:[.!?,;]|$))|\bfree of charge\b"
     r"|\bmoney[- ]back\b|\bfull refund\b",
     re.I,
 )
@@ -37,18 +43,17 @@ PRAISE = re.compile(
     r"|unbeatable|(?:award|prize)[- ]winning|world[- ]class|in the world|number one|guaranteed)\b",
     re.I,
 )
-_PROMISES = (LINK, REQUEST, PROMISE)
 
 
-def forbidden(sentence: str, names: Iterable[str]) -> tuple[str, str] | None:
-    """Of which kind the first such words in a sentence are, and the words; None: there are none.
+def forbidden(sentence: str, names: Iterable[str]) -> tuple[str, re.Match[str]] | None:
+    """Of which kind such words in a sentence are, and the words; None: there are none.
 
     `names` are those of products, which may hold words of praise, such as "Best Fit".
     """
-    for pattern in _PROMISES:
+    for pattern in (LINK, CALL, REQUEST, PROMISE, MARKUP):
         if found := pattern.search(sentence):
-            return "promise", found[0]
-    found = PRAISE.search(sentence)
-    if found is None or any(found[0].casefold() in name.casefold() for name in names):
+            return "promise", found
+    praised = PRAISE.search(sentence)
+    if praised is None or any(praised[0].casefold() in name.casefold() for name in names):
         return None
-    return "praise", found[0]
+    return "praise", praised

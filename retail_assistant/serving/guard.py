@@ -140,8 +140,19 @@ class Reviewer:
         """What may be said of a sentence."""
         if not sentence.strip():
             return Review(sentence)
-        if (found := forbidden(sentence, self.words.names)) is not None:
-            return _withheld(*found)
+        if (kind := self._forbidden(sentence)) is not None:
+            return _withheld(*kind)
+        review = self._compared(sentence)
+        # What takes the place of a wrong value is a record's, and may be planted.
+        kind = self._forbidden(review.text) if review.corrections else None
+        return review if kind is None else _withheld(*kind)
+
+    def _forbidden(self, text: str) -> tuple[str, str] | None:
+        found = forbidden(text, self.words.names)
+        return None if found is None else (found[0], found[1][0])
+
+    def _compared(self, sentence: str) -> Review:
+        """A sentence after it was compared with the records."""
         reading = self._read(sentence, self._subject)
         if reading.empty:
             return Review(sentence)

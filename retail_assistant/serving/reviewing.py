@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 
 from retail_assistant.corpus.rendering import visible_text
+from retail_assistant.serving.forbidden import forbidden
 from retail_assistant.serving.guard import Reviewer, sentences
 from retail_assistant.serving.record_words import RecordWords
 from retail_assistant.serving.turns import Correction, Written
@@ -72,10 +73,14 @@ def _safe_length(text: str, words: RecordWords) -> int:
     length = 0
     for end in (place for place, character in enumerate(text) if character.isspace()):
         if not words.are_safe(text[length:end]):
-            return length
+            break
         length = end
-    begun = text[-1:].isalpha() and words.are_safe(text[length:])
-    return len(text) if begun else length
+    else:
+        if text[-1:].isalpha() and words.are_safe(text[length:]):
+            length = len(text)
+    # What is harmless word by word need not be so together.
+    found = forbidden(text[:length], words.names)
+    return length if found is None else found[1].start()
 
 
 def _allowed(sentence: str, told: int, reviewer: Reviewer, progress: Progress) -> str:
