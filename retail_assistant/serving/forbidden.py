@@ -34,8 +34,8 @@ PROMISE = re.compile(
     r"\b(?:in|out of) stock\b|\bsold out\b"
     r"|\b(?:ships?|delivered|delivery) (?:in|within|by|is free)\b"
     r"|\bfree (?:shipping|delivery|returns)\b|\b(?:discount|coupon|promo|voucher) codes?\b"
-    r"|\b\d+ ?(?:%|percent|per cent) (?:off|discount)\b|\bfor free(?=\s*(?:[.!?,;]|$))|\bfree of charge\b"
-    r"|\bmoney[- ]back\b|\bfull refund\b",
+    r"|\b\d+ ?(?:%|percent|per cent) (?:off|discount)\b|\bfor free(?=\s*(?:[.!?,;]|$))"
+    r"|\bfree of charge\b|\bmoney[- ]back\b|\bfull refund\b",
     re.I,
 )
 PRAISE = re.compile(
