@@ -164,3 +164,14 @@ def test_a_manifest_is_plain_json(tmp_path: Path) -> None:
     document = json.loads((tmp_path / MANIFEST_NAME).read_text())
     assert document["exit_state"] == "finished"
     assert document["outputs"]["text"]["size"] == len("a good text")
+
+
+@pytest.mark.parametrize("partition", ["..", "a/b", "../../../escaped", ".hidden", "a\\b", "a\0b"])
+def test_a_partition_that_leads_elsewhere_is_refused(partition: str, tmp_path: Path) -> None:
+    root = tmp_path / "storage"
+    ref = ArtefactRef(folder=root / "artefacts" / "adapter" / "f", fingerprint="f")
+    with pytest.raises(StorageError, match="cannot name"):
+        write_artefact_ref(ref, root, "adapter", partition)
+    with pytest.raises(StorageError, match="cannot name"):
+        read_artefact_ref(root, "adapter", partition)
+    assert not root.exists()
