@@ -44,6 +44,10 @@ def test_a_folder_is_laid_out_and_described(tiny_model_folder: Path, tmp_path: P
     assert source_version(str(tmp_path / "model")) == version
 
 
+@pytest.mark.fault(
+    "A model folder brings pickles or Python code of its own (auto_map)",
+    "Neither is run, copied or loaded; a model that needs its code is refused",
+)
 def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(BaseModelError, match="holds no"):
@@ -72,6 +76,10 @@ def test_the_card_comes_along_and_its_licence_is_read(
     assert source_version(str(source)) == version
 
 
+@pytest.mark.fault(
+    "HTML, scripts, Markdown or templates stand in catalog, model or shopper text",
+    "Page, reports, sheets, cards and the Dagster UI show them as text; nothing is run or loaded",
+)
 def test_a_card_from_outside_brings_no_markup_nor_pictures(tmp_path: Path) -> None:
     (tmp_path / CARD).write_text(
         "# Model\n![logo](https://example.com/a.png)<img src='https://example.com/b.png'>"
@@ -215,6 +223,10 @@ def test_a_chat_template_runs_nothing(
     assert not (tmp_path / "owned").exists()
 
 
+@pytest.mark.fault(
+    "A model folder brings pickles or Python code of its own (auto_map)",
+    "Neither is run, copied or loaded; a model that needs its code is refused",
+)
 def test_an_adapter_s_pickle_is_not_run(
     tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

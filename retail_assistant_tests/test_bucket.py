@@ -23,6 +23,7 @@ from retail_assistant.storage.bucket import (
     BucketError,
     ConflictError,
     bucket_of,
+    client,
     fetch,
     fetch_folder,
     names_in,
@@ -102,6 +103,24 @@ def test_an_artefact_comes_whole_and_its_manifest_last(cloud: CloudStorage, tmp_
     assert sorted(one.name for one in found.folder.iterdir()) == [MANIFEST_NAME]
     assert (found.local / "weights" / "a.bin").read_bytes() == b"\0" * 3_000_000
     assert read_manifest(found.folder) is not None
+
+
+@pytest.mark.fault(
+    "An id or a name is a path: product, partition, job, key, object, document, picture",
+    "It is refused or only looked up; nothing outside is read or written",
+)
+def test_an_object_whose_name_leads_elsewhere_is_not_fetched(
+    cloud: CloudStorage, tmp_path: Path
+) -> None:
+    one, other = machines(tmp_path)
+    bucket = bucket_of(one)
+    assert bucket is not None
+    prefix = bucket.uri.removeprefix(f"gs://{BUCKET}/")
+    name = f"{prefix}/artefacts/adapter/f/../../../../../escaped.txt"
+    client().bucket(BUCKET).blob(name).upload_from_string("x")
+    with pytest.raises(BucketError, match="cannot name a file"):
+        fetch_folder(other / "artefacts" / "adapter" / "f")
+    assert not list(tmp_path.rglob("escaped*"))
 
 
 def test_what_is_not_finished_has_no_manifest_elsewhere(

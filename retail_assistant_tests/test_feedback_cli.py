@@ -60,6 +60,10 @@ def test_turns_are_exported_and_forgotten(cli: Cli, storage: Path, tmp_path: Pat
     assert json.loads(cli("feedback", "report", "--json").out)["totals"]["forgotten"] == 1
 
 
+@pytest.mark.fault(
+    "A shopper's question, a review or an answer of a model begins like a spreadsheet formula",
+    "Exports (answers, feedback, candidates, labels) have it as text",
+)
 def test_what_a_shopper_wrote_is_no_formula_in_an_export(
     cli: Cli, storage: Path, tmp_path: Path
 ) -> None:

@@ -62,6 +62,10 @@ def test_a_good_image_is_stored_whole_with_its_thumbnail(
         ("redirect?to=", "http_error", 1),
     ],
 )
+@pytest.mark.fault(
+    "An image server hangs, drips, lies about size or type, redirects for ever, sends a bomb",
+    "Each trouble has a status of its own, and costs that image only",
+)
 def test_trouble_has_its_own_status_and_is_retried_only_where_that_may_help(
     path: str,
     status: str,
@@ -116,6 +120,10 @@ def test_a_body_that_was_compressed_unasked_is_inflated(
     assert receipt.sha256 == hashlib.sha256(jpeg(5)).hexdigest()
 
 
+@pytest.mark.fault(
+    "An image's address leads inside: private, metadata, IPv6, a redirect, DNS rebinding",
+    "No connection is made, and the image's row says that it was refused",
+)
 def test_without_a_setting_that_allows_it_this_machine_is_not_asked(
     image_server: ImageServer, local_policy: MakePolicy, store_uri: str
 ) -> None:
@@ -167,6 +175,10 @@ def names(image_server: ImageServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
     names.hidden.close()
 
 
+@pytest.mark.fault(
+    "An image's address leads inside: private, metadata, IPv6, a redirect, DNS rebinding",
+    "No connection is made, and the image's row says that it was refused",
+)
 def test_a_redirect_to_a_private_address_by_name_is_refused_when_connecting(
     names: Names, image_server: ImageServer, local_policy: MakePolicy, store_uri: str
 ) -> None:
@@ -178,6 +190,10 @@ def test_a_redirect_to_a_private_address_by_name_is_refused_when_connecting(
     assert not names.was_reached()
 
 
+@pytest.mark.fault(
+    "An image's address leads inside: private, metadata, IPv6, a redirect, DNS rebinding",
+    "No connection is made, and the image's row says that it was refused",
+)
 def test_a_name_that_changes_its_address_is_judged_at_each_connection(
     names: Names, image_server: ImageServer, local_policy: MakePolicy, store_uri: str
 ) -> None:
@@ -189,6 +205,10 @@ def test_a_name_that_changes_its_address_is_judged_at_each_connection(
     assert not names.was_reached()
 
 
+@pytest.mark.fault(
+    "An image's address leads inside: private, metadata, IPv6, a redirect, DNS rebinding",
+    "No connection is made, and the image's row says that it was refused",
+)
 def test_of_a_names_addresses_only_the_allowed_ones_are_connected_to(
     names: Names, image_server: ImageServer, local_policy: MakePolicy, store_uri: str
 ) -> None:

@@ -105,7 +105,7 @@ def folded(text: str) -> str:
 
 
 @pytest.mark.fault(
-    "A shopper, a product, a forged conversation or a document orders the model about, and it obeys",
+    "A shopper, a product, a forged answer or a document orders the model about, and it obeys",
     "Nothing of it reaches a shopper or a corpus; true sentences do",
 )
 @pytest.mark.parametrize("size", [3, 1000], ids=["in pieces", "whole"])
@@ -129,6 +129,10 @@ def test_an_obedient_model_is_not_heard(catalog: Catalog, probe: Probe, size: in
 
 
 @pytest.mark.parametrize("probe", SPOKEN, ids=str)
+@pytest.mark.fault(
+    "A shopper, a product, a forged answer or a document orders the model about, and it obeys",
+    "Nothing of it reaches a shopper or a corpus; true sentences do",
+)
 def test_what_is_planted_stays_in_its_place_of_the_prompt(catalog: Catalog, probe: Probe) -> None:
     shelf = Shelf(catalog)
     shelf.model.says = "Well."
@@ -164,6 +168,10 @@ def test_catalog_probes_are_in_the_catalog(products: pl.DataFrame) -> None:
     assert len(kept) >= len(PLANTED) / 2
 
 
+@pytest.mark.fault(
+    "A shopper, a product, a forged answer or a document orders the model about, and it obeys",
+    "Nothing of it reaches a shopper or a corpus; true sentences do",
+)
 def test_documents_are_not_learned_from(products: pl.DataFrame, tmp_path: Path) -> None:
     questions = [
         {"question": f"What of number {number} in the store's rules?", "answer": probe.plants}
