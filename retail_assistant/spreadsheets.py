@@ -27,5 +27,5 @@ def cell_text(cell: str) -> str:
 def spreadsheet_safe(frame: pl.DataFrame) -> pl.DataFrame:
     """A frame whose texts are all `safe_cell`."""
     text = pl.col(pl.String)
-    risky = text.str.contains(_FORMULA)
-    return frame.with_columns(pl.when(risky).then(pl.lit(_QUOTE) + text).otherwise(text).name.keep())
+    quoted = pl.when(text.str.contains(_FORMULA)).then(pl.lit(_QUOTE) + text).otherwise(text)
+    return frame.with_columns(quoted.name.keep())
