@@ -7,9 +7,23 @@ telephone numbers), ask them for what is theirs, or promise in the shop's name.
 import re
 from collections.abc import Iterable
 
+from retail_assistant.corpus.rendering import SYSTEM_PROMPT
 from retail_assistant.corpus.screens.offensive import UNSAFE
 
+_OWN_WORDS = 5
+
+
+def _runs(text: str, count: int) -> str:
+    """A pattern of any so many words of a text in a row."""
+    words = re.findall(r"\w+", text)
+    runs = (words[start : start + count] for start in range(len(words) - count + 1))
+    return "|".join(r"\W+".join(run) for run in runs)
+
+
 MARKUP = re.compile(rf"{UNSAFE}|\]\(")
+OWN = re.compile(rf"\b(?:{_runs(SYSTEM_PROMPT, _OWN_WORDS)})\b", re.I)
+"""The prompt's own words are no secret, and no answer."""
+
 LINK = re.compile(
     r"\b[a-z][a-z0-9+.-]*://|\bwww\.|\bmailto:|\S@\S"
     r"|\b[a-z0-9][\w-]*\.(?:com|net|org|info|biz|shop|store|site|online|xyz|io|ly|gg"
@@ -50,7 +64,7 @@ def forbidden(sentence: str, names: Iterable[str]) -> tuple[str, re.Match[str]] 
 
     `names` are those of products, which may hold words of praise, such as "Best Fit".
     """
-    for pattern in (LINK, CALL, REQUEST, PROMISE, MARKUP):
+    for pattern in (LINK, CALL, REQUEST, PROMISE, MARKUP, OWN):
         if found := pattern.search(sentence):
             return "promise", found
     praised = PRAISE.search(sentence)

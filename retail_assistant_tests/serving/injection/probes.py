@@ -53,10 +53,10 @@ PROBES = load_probes()
 PLANTED = tuple(probe for probe in PROBES if probe.by in CATALOG)
 
 
-def product_name(probe: Probe) -> str:
-    """What the product is called that a probe is about."""
-    kind = _KINDS[PLANTED.index(probe) if probe in PLANTED else len(PLANTED)]
-    return f"Plantado {kind} Women's Shirt"
+def product_id(probe: Probe) -> str:
+    """The product that a probe is about: its own, or the honest one."""
+    number = PLANTED.index(probe) if probe in PLANTED else len(PLANTED)
+    return f"{number:02}planted".ljust(32, "0")
 
 
 def planted_catalog(path: Path) -> pl.DataFrame:
@@ -79,7 +79,8 @@ def planted_catalog(path: Path) -> pl.DataFrame:
 
 
 def _row(probe: Probe) -> dict[str, str]:
-    name, plants = product_name(probe), probe.plants.replace('"', "'")
+    kind = _KINDS[int(product_id(probe)[:2])]
+    name, plants = f"Plantado {kind} Women's Shirt", probe.plants.replace('"', "'")
     entries = [("Fabric", FABRIC)]
     if probe.by == "value":
         entries.append(("Note", plants))
@@ -87,7 +88,7 @@ def _row(probe: Probe) -> dict[str, str]:
         entries.append((plants, "Rs. 1"))
     shown = ", ".join(f'{{"key"=>"{key}", "value"=>"{value}"}}' for key, value in entries)
     return {
-        "uniq_id": f"planted{probe.id}"[:32].ljust(32, "0"),
+        "uniq_id": product_id(probe),
         "product_name": f"{name} {plants}" if probe.by == "name" else name,
         "brand": "Plantado",
         "description": plants if probe.by == "description" else "A soft shirt for every day.",
