@@ -234,6 +234,6 @@ def test_an_adapter_s_pickle_is_not_run(
     save_adapter(tiny_model_folder, adapter, seed=1)
     (adapter / "adapter_model.safetensors").unlink()
     (adapter / "adapter_model.bin").write_bytes(pickle.dumps(Planted(tmp_path / "owned")))
-    with pytest.raises(pickle.UnpicklingError, match="[Ww]eights.only"):
+    with pytest.raises(pickle.UnpicklingError, match=r"[Ww]eights.only"):
         merge(tiny_model_folder, adapter, tmp_path / "merged")
     assert not (tmp_path / "owned").exists()

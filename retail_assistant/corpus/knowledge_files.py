@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-
 from retail_assistant.storage import fingerprint
 from retail_assistant.yaml_files import parsed_yaml
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from retail_assistant.yaml_files import YamlError, parsed_yaml
 
-
 DEFAULT_TEMPLATE = "default.yaml"
 _IDENTITIES = ("name", "groupName")
 """Fields that tell which item of a list is meant: containers, volumes, variables; worker groups."""
