@@ -17,7 +17,7 @@ _WORDS_OF_A_VALUE = 6
 
 _CONTEXT = 6
 _WORD = re.compile(r"[^\W_]+")
-_JOINED = re.compile(r"[^\W_][.:/\\@]+[^\W_]|://|@")
+_JOINED = re.compile(r"[^\W_][.:/\\@]+[^\W_]|://|[@<>\[\]{}|\\]")
 
 
 def words_of(text: str) -> list[str]:
@@ -61,7 +61,7 @@ class RecordWords:
         return frozenset(named | (told - careful)) | stop_words()
 
     def are_safe(self, text: str) -> bool:
-        """Whether a piece of text holds only safe words, not joined to an address."""
+        """Whether a piece of text holds only safe words: no address, no markup."""
         return not _JOINED.search(text) and self.safe.issuperset(words_of(text))
 
     def spans(self, text: str) -> bool:

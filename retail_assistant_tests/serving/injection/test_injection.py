@@ -15,7 +15,12 @@ from retail_assistant.catalog.index import CatalogIndex
 from retail_assistant.catalog.index_writer import build_index
 from retail_assistant.corpus.dialogues import dialogues_frame
 from retail_assistant.corpus.knowledge import knowledge_dialogues, read_knowledge
-from retail_assistant.corpus.rendering import SYSTEM_PROMPT, Message
+from retail_assistant.corpus.rendering import (
+    MAX_NAME_CHARACTERS,
+    SYSTEM_PROMPT,
+    Message,
+    plain_text,
+)
 from retail_assistant.corpus.screening import screen
 from retail_assistant.serving.assistant import Assistant, Catalog
 from retail_assistant.serving.guard import open_guard
@@ -88,8 +93,9 @@ def catalog(products: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def name_of(catalog: Catalog, probe: Probe) -> str:
-    """What the catalog calls the product that a probe is about."""
-    return str(catalog.shop.index.products([product_id(probe)])[product_id(probe)]["name"])
+    """What prompts call the product that a probe is about."""
+    row = catalog.shop.index.products([product_id(probe)])[product_id(probe)]
+    return plain_text(row["name"], MAX_NAME_CHARACTERS)
 
 
 def conversation(probe: Probe, name: str) -> list[Message]:
