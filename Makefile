@@ -15,6 +15,7 @@ SIZE ?= quickstart
 TEST_WORKERS ?= 2
 WORKERS := -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder
 CHECKOV := 3.3.30
+DETECT_SECRETS := 1.5.0
 PIP_AUDIT := 2.10.1
 
 export DAGSTER_DISABLE_TELEMETRY := 1
@@ -48,14 +49,14 @@ rehearse: setup  ## All that a cluster runs, on this machine, for a day of a sho
 
 test: setup check tests  ## Lint, types and tests, the slow ones too.
 
-check: setup  ## Lint, format, types; bandit; secrets in files (detect-secrets).
+check: setup  ## Lint, format, types, bandit.
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
-	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml $(CODE)
-	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --no-verify --baseline .secrets.baseline
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml retail_assistant benchmarks deploy
 
-audit: setup  ## Known vulnerabilities of every locked package; asks a database over the network.
+audit: setup  ## Secrets in files; known vulnerabilities of every locked package, asked over the network.
+	@git ls-files -z | xargs -0 $(BIN)/uvx --from detect-secrets==$(DETECT_SECRETS) detect-secrets-hook --no-verify --baseline .secrets.baseline
 	@$(BIN)/uvx --from pip-audit==$(PIP_AUDIT) pip-audit --disable-pip --requirement $(LOCK)
 
 tests: setup

@@ -457,10 +457,16 @@ def get_settings() -> Settings:
 def settings_error(error: ValidationError, prefix: str) -> SettingsError:
     """Every wrong setting in one line: its variable, its value and what is allowed."""
     lines = [
-        f"{prefix}{name.upper()}="
-        f"{HIDDEN if name in SECRET_SETTINGS else redacted(without_password(str(item['input'])))}:"
-        f" {item['msg']}"
+        f"{prefix}{name.upper()}={_shown(name, item['input'])}: {item['msg']}"
         for item in error.errors()
         for name in [str(item["loc"][0])]
     ]
     return SettingsError("; ".join(lines))
+
+
+def _shown(name: str, value: object) -> str:
+    if name in SECRET_SETTINGS:
+        return HIDDEN
+    text = without_password(str(value))
+    # Who is let in there can be read, but for a catalog's address, whose name may be a token.
+    return redacted(text) if name == "catalog_uri" else text

@@ -11,6 +11,7 @@ import platform
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from dagster_pipes import (
     DAGSTER_PIPES_MESSAGES_ENV_VAR,
     PipesContext,
     PipesEnvVarParamsLoader,
+    PipesException,
     PipesGCSMessageWriter,
     PipesMessageWriter,
     open_dagster_pipes,
@@ -233,7 +235,22 @@ def _pipes_if_present() -> Iterator[PipesContext | None]:
         yield None
         return
     with open_dagster_pipes(message_writer=_message_writer()) as pipes:
-        yield pipes
+        try:
+            yield pipes
+        except Exception as error:
+            pipes.close(_told_error(error))
+            raise
+
+
+def _told_error(error: Exception) -> PipesException:
+    """What ended the work, without secrets: Pipes would hand it on as it is."""
+    return PipesException(
+        message=redacted("".join(traceback.format_exception_only(error))),
+        stack=[redacted(line) for line in traceback.format_tb(error.__traceback__)],
+        name=type(error).__name__,
+        cause=None,
+        context=None,
+    )
 
 
 def _message_writer() -> PipesMessageWriter[Any] | None:
