@@ -57,7 +57,7 @@ check: setup  ## Lint, format, types, bandit.
 
 audit: setup  ## Secrets in files; known vulnerabilities of every locked package, asked over the network.
 	@git ls-files -z | xargs -0 $(BIN)/uvx --from detect-secrets==$(DETECT_SECRETS) detect-secrets-hook --no-verify --baseline .secrets.baseline
-	@$(BIN)/uvx --from pip-audit==$(PIP_AUDIT) pip-audit --disable-pip --requirement $(LOCK)
+	@$(BIN)/uvx --from pip-audit==$(PIP_AUDIT) pip-audit --strict --disable-pip --requirement $(LOCK)
 
 tests: setup
 	@sh deploy/local/install_browser.sh

@@ -51,38 +51,11 @@ _SUBJECT = re.compile(
 )
 _SUBJECT_IS = re.compile(r"\s*the [^.\n]{1,200}? (?:is|are) ", re.I)
 _NO_ATTRIBUTES = frozenset({"price", "cost", "name", "product", "item", "record", "catalog"})
-_COURTESY = frozenset(
-    [
-        "yes",
-        "no",
-        "ok",
-        "sorry",
-        "thanks",
-        "thank",
-        "welcome",
-        "sure",
-        "help",
-        "glad",
-        "happy",
-        "hello",
-        "hi",
-        "let",
-        "know",
-        "questions",
-        "question",
-        "ask",
-        "product",
-        "item",
-        "record",
-        "records",
-        "catalog",
-        "catalogue",
-        "shop",
-        "store",
-        "information",
-        "details",
-    ]
-)
+_COURTESY = frozenset([
+    "yes", "no", "ok", "sorry", "thanks", "thank", "welcome", "sure", "help", "glad", "happy",
+    "hello", "hi", "let", "know", "questions", "question", "ask", "product", "item", "record",
+    "records", "catalog", "catalogue", "shop", "store", "information", "details",
+])  # fmt: skip
 _SHOWN = 200
 # Neither "Rs. 500" nor an initial ends a sentence.
 _SENTENCE_END = re.compile(r"\n+|(?<!\b[Rr]s)(?<![\s(][A-Z])[.!?][\"')\u201d]?\s+(?=\S)")
