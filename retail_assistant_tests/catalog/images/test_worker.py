@@ -139,6 +139,37 @@ def test_without_a_setting_that_allows_it_this_machine_is_not_asked(
     assert image_server.hits() == {}
 
 
+ODD_SPELLINGS = (
+    "127.1",
+    "2130706433",
+    "0x7f000001",
+    "0177.0.0.1",
+    "127.0.0.1.",
+    "localhost.",
+    "\u2460\u2461\u2466.\u24ea.\u24ea.\u2460",
+    "127\u30020\u30020\u30021",
+    "[::ffff:7f00:1]",
+    "[0:0:0:0:0:ffff:127.0.0.1]",
+    "127.0.0.1%00.images.example",
+    "images.example@127.0.0.1",
+)
+
+
+@pytest.mark.fault(
+    "An image's address leads inside: private, metadata, IPv6, a redirect, DNS rebinding",
+    "No connection is made, and the image's row says that it was refused",
+)
+def test_this_machine_in_odd_spellings_is_not_asked(
+    image_server: ImageServer, local_policy: MakePolicy, store_uri: str
+) -> None:
+    urls = [f"http://{host}:{image_server.port}/good/1.jpg" for host in ODD_SPELLINGS]
+    receipts = fetch(urls, local_policy(allowed_private_networks=()), store_uri)
+    # Some are names, which nobody knows.
+    refusals = {"refused_address", "invalid_url", "connection_error"}
+    assert {one.status for one in receipts} <= refusals, receipts
+    assert image_server.hits() == {}
+
+
 class Names:
     """A name service under the attacker's hand, and a server behind the address it hides."""
 
