@@ -15,11 +15,13 @@ SIZE ?= quickstart
 TEST_WORKERS ?= 2
 WORKERS := -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder
 CHECKOV := 3.3.30
+DETECT_SECRETS := 1.5.0
+PIP_AUDIT := 2.10.1
 
 export DAGSTER_DISABLE_TELEMETRY := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup run ui chat serve report rehearse test check tests faults format lock images manifests policy clean
+.PHONY: help setup run ui chat serve report rehearse test check tests faults format lock audit images manifests policy clean
 
 help:  ## This list.
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 10
@@ -47,10 +49,15 @@ rehearse: setup  ## All that a cluster runs, on this machine, for a day of a sho
 
 test: setup check tests  ## Lint, types and tests, the slow ones too.
 
-check: setup  ## Lint, format and types.
+check: setup  ## Lint, format, types, bandit.
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml retail_assistant benchmarks deploy
+
+audit: setup  ## Secrets in files; known vulnerabilities of every locked package, asked over the network.
+	@git ls-files -z | xargs -0 $(BIN)/uvx --from detect-secrets==$(DETECT_SECRETS) detect-secrets-hook --no-verify --baseline .secrets.baseline
+	@$(BIN)/uvx --from pip-audit==$(PIP_AUDIT) pip-audit --strict --disable-pip --requirement $(LOCK)
 
 tests: setup
 	@sh deploy/local/install_browser.sh

@@ -4,6 +4,7 @@
 stage reads, whatever the source: a Python wheel, a local folder, or a hub.
 """
 
+import json
 import math
 import re
 import shutil
@@ -48,6 +49,8 @@ _FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 # Links in angle brackets stay.
 _MARKUP = re.compile(r"<!--.*?-->|</?[a-zA-Z][^>:]*(?:=[^>]*)?>", re.DOTALL)
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "LICENSE*")
+ADAPTER = "adapter_config.json"
+SHARDS = ".safetensors.index.json"
 
 
 class BaseModelError(ValueError):
@@ -88,7 +91,40 @@ def _model_files(folder: Path) -> list[Path]:
     files = sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern))
     if not any(path.suffix == ".safetensors" for path in files):
         raise BaseModelError(f"{folder} holds no *.safetensors; pickled weights are not loaded")
+    if (folder / ADAPTER).exists():
+        # Transformers would load the model that it names, from wherever that is.
+        raise BaseModelError(f"{folder} is an adapter ({ADAPTER}); allowed: a model of its own")
+    for path in files:
+        if path.name.endswith(SHARDS):
+            _require_shards(path)
     return files
+
+
+def _require_shards(index: Path) -> None:
+    """Refuse a list of weights that leads out of the model's folder, or to pickled ones."""
+    try:
+        names = {str(name) for name in json.loads(index.read_text())["weight_map"].values()}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise BaseModelError(f"{index} is damaged; allowed: a weight_map of names") from error
+    for name in sorted(names):
+        is_beside = Path(name).name == name and (index.parent / name).is_file()
+        if not (is_beside and name.endswith(".safetensors")):
+            raise BaseModelError(
+                f"{index}: weights in {name!r:.200}; allowed: *.safetensors in the same folder"
+            )
+
+
+def _refuse_code(folder: Path) -> None:
+    """Refuse a model that is nothing without Python code of its own (`auto_map`)."""
+    from transformers import CONFIG_MAPPING
+
+    config = json.loads((folder / "config.json").read_text())
+    kind = config.get("model_type")
+    if "auto_map" in config and kind not in CONFIG_MAPPING:
+        raise BaseModelError(
+            f"{folder}: a model of the kind {kind!r:.80}, which needs code of its own (auto_map);"
+            " allowed: kinds that Transformers knows, for no model's code is run"
+        )
 
 
 def _hub_revision(name: str) -> str:
@@ -167,10 +203,15 @@ def _convert_embedded(folder: Path) -> None:
 
 
 def read_facts(name: str, revision: str, licence: str, folder: Path) -> BaseModelFacts:
-    """Facts of a laid-out model, from its files (weights are not loaded)."""
+    """Facts of a laid-out model, from its files (weights are not loaded).
+
+    Raises:
+        BaseModelError: it is nothing without code of its own.
+    """
     from safetensors import safe_open
     from transformers import AutoConfig, AutoTokenizer
 
+    _refuse_code(folder)
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     parameters = 0

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from retail_assistant.serving.feedback.records import FeedbackRecords
 from retail_assistant.settings import get_settings
+from retail_assistant.spreadsheets import spreadsheet_safe
 from retail_assistant.storage import StorageError, write_atomically
 
 feedback_app = typer.Typer(
@@ -65,7 +66,7 @@ def export(
         turns.write_ndjson(buffer)
     else:
         joined = turns.with_columns(pl.col("product_ids").list.join(" "))
-        joined.write_csv(buffer)
+        spreadsheet_safe(joined).write_csv(buffer)
     write_atomically(output, buffer.getvalue())
     console.print(f"{turns.height} turns in {output}", highlight=False, markup=False)
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
+
+from retail_assistant.yaml_files import YamlError, parsed_yaml
 
 Profile = TypeVar("Profile", bound=BaseModel)
 
@@ -19,8 +20,8 @@ def load_profile(path: Path, model: type[Profile]) -> Profile:
     Raises ProfileError for a file that is absent or no YAML, and for unknown or wrong fields.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = parsed_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, YamlError) as error:
         cause = " ".join(str(error).split())[:300]
         raise ProfileError(f"profile {path} cannot be read ({cause}); allowed: YAML") from error
     try:

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from retail_assistant.objects import is_object_location
 from retail_assistant.storage.bucket import GCS, shared_uri, working_copy
-from retail_assistant.telemetry.redaction import HIDDEN, without_password
+from retail_assistant.telemetry.redaction import HIDDEN, redacted, without_password
 
 PACKAGE_FOLDER = Path(__file__).parent
 EMBEDDED_CATALOG = PACKAGE_FOLDER / "data" / "catalog.csv"
@@ -31,7 +31,9 @@ class SettingsError(ValueError):
 class Settings(BaseSettings):
     """Read from environment variables `RETAIL_…`; a wrong value is refused at load."""
 
-    model_config = SettingsConfigDict(env_prefix="RETAIL_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="RETAIL_", extra="ignore", frozen=True, allow_inf_nan=False
+    )
 
     environment: Literal["local", "cluster"] = Field(
         default="local", description="Chooses the defaults of the other settings."
@@ -290,6 +292,17 @@ class Settings(BaseSettings):
             raise ValueError("allowed with RETAIL_JUDGE_URL: the name of a model there")
         return value
 
+    @field_validator("catalog_uri")
+    @classmethod
+    def _catalog_holds_no_secret(cls, value: str) -> str:
+        # It is shown in the UI and in errors, and kept with every run.
+        if "@" in urlsplit(value).netloc:
+            raise ValueError(
+                "allowed: an address without a name and a password; what reads it takes those"
+                " that its own client knows of"
+            )
+        return value
+
     @field_validator("mlflow_uri")
     @classmethod
     def _no_password_is_passed_on(cls, value: str | None) -> str | None:
@@ -464,10 +477,16 @@ def get_settings() -> Settings:
 def settings_error(error: ValidationError, prefix: str) -> SettingsError:
     """Every wrong setting in one line: its variable, its value and what is allowed."""
     lines = [
-        f"{prefix}{name.upper()}="
-        f"{HIDDEN if name in SECRET_SETTINGS else without_password(str(item['input']))}:"
-        f" {item['msg']}"
+        f"{prefix}{name.upper()}={_shown(name, item['input'])}: {item['msg']}"
         for item in error.errors()
         for name in [str(item["loc"][0])]
     ]
     return SettingsError("; ".join(lines))
+
+
+def _shown(name: str, value: object) -> str:
+    if name in SECRET_SETTINGS:
+        return HIDDEN
+    text = without_password(str(value))
+    # Who is let in there can be read, but for a catalog's address, whose name may be a token.
+    return redacted(text) if name == "catalog_uri" else text

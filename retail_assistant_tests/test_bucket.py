@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -20,6 +21,7 @@ from retail_assistant.launch.spec import (
 from retail_assistant.settings import Settings
 from retail_assistant.storage import StorageError, TableStore
 from retail_assistant.storage.bucket import (
+    Bucket,
     BucketError,
     ConflictError,
     bucket_of,
@@ -102,6 +104,30 @@ def test_an_artefact_comes_whole_and_its_manifest_last(cloud: CloudStorage, tmp_
     assert sorted(one.name for one in found.folder.iterdir()) == [MANIFEST_NAME]
     assert (found.local / "weights" / "a.bin").read_bytes() == b"\0" * 3_000_000
     assert read_manifest(found.folder) is not None
+
+
+class Listing:
+    """Google's answer to a listing, with names that an emulator would refuse."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def list_blobs(self, prefix: str, **_: object) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name=prefix + self._name, size=1)]
+
+
+@pytest.mark.fault(
+    "An id or a name is a path: product, partition, job, key, object, document, picture",
+    "It is refused or only looked up; nothing outside is read or written",
+)
+@pytest.mark.parametrize("name", ["../escaped", "a/../../../escaped", "/etc/escaped"])
+def test_an_object_whose_name_leads_elsewhere_is_not_fetched(name: str, tmp_path: Path) -> None:
+    root = tmp_path / "bucket" / "shop"
+    bucket = Bucket(root, "gs://bucket/shop", 1.0)
+    vars(bucket)["_bucket"] = Listing(name)
+    with pytest.raises(BucketError, match="cannot name a file"):
+        bucket.fetch_folder(root / "artefacts" / "adapter" / "f")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_not_finished_has_no_manifest_elsewhere(

@@ -60,6 +60,22 @@ def test_turns_are_exported_and_forgotten(cli: Cli, storage: Path, tmp_path: Pat
     assert json.loads(cli("feedback", "report", "--json").out)["totals"]["forgotten"] == 1
 
 
+@pytest.mark.fault(
+    "A shopper's question, a review or an answer of a model begins like a spreadsheet formula",
+    "Exports (answers, feedback, candidates, labels) have it as text",
+)
+def test_what_a_shopper_wrote_is_no_formula_in_an_export(
+    cli: Cli, storage: Path, tmp_path: Path
+) -> None:
+    formula = "=1+1, is it warm?"
+    planted(storage, (formula, "unknown", [], None, "one"))
+    assert cli("feedback", "export", "--output", tmp_path / "all.csv").code == 0
+    with (tmp_path / "all.csv").open(newline="") as stream:
+        asked = [row["question"] for row in csv.DictReader(stream)]
+    assert f"'{formula}" in asked
+    assert formula not in asked
+
+
 def test_old_turns_are_pruned(cli: Cli, storage: Path) -> None:
     told = cli("feedback", "prune")
     assert "4 turns were older than 90 days" in told.out  # they are of a day in the past

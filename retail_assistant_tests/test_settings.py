@@ -64,6 +64,8 @@ def test_all_means_no_limit(monkeypatch: pytest.MonkeyPatch, value: str) -> None
         ("RETAIL_LAUNCHER", "rocket", "'local'"),
         ("RETAIL_KUBERAY_NODES", "gpu", "label=value"),
         ("RETAIL_CATALOG_URI", "", "at least 1 character"),
+        ("RETAIL_BUDGET", "nan", "finite number"),
+        ("RETAIL_STORAGE_RETRY_SECONDS", "inf", "finite number"),
         ("RETAIL_STORAGE_URI", "", "at least 1 character"),
         ("RETAIL_OBJECT_URI", "s3://bucket/prefix", "gs://bucket/prefix"),
         ("RETAIL_OBJECT_URI", "gs:///prefix", "gs://bucket/prefix"),
@@ -153,3 +155,26 @@ def test_kubernetes_needs_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETAIL_KUBERAY_IMAGE", "registry.example.com/retail:1")
     monkeypatch.setenv("RETAIL_KUBERAY_NODES", "gpu=h100, zone = a")
     assert get_settings().kuberay_nodes == {"gpu": "h100", "zone": "a"}
+
+
+@pytest.mark.fault(
+    "A secret stands where everybody reads: an address in the settings",
+    "It is refused, and the error does not hold it",
+)
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("RETAIL_CATALOG_URI", "https://me:hunter22@shop.example/catalog.csv"),
+        ("RETAIL_CATALOG_URI", "https://hunter22@shop.example/catalog.csv"),
+        ("RETAIL_MLFLOW_URI", "https://me:hunter22@mlflow.example"),
+        ("RETAIL_MLFLOW_URI", "postgresql://me:hunter22@db/mlflow"),
+        ("RETAIL_ALERT_WEBHOOK", "http://hooks.example/hunter22"),
+    ],
+)
+def test_an_address_with_a_secret_is_refused_without_it(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=variable) as refused:
+        get_settings()
+    assert "hunter22" not in str(refused.value)

@@ -14,9 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from retail_assistant.storage import fingerprint
+from retail_assistant.yaml_files import parsed_yaml
 
 TABLES = {
     "terms": ("terms.csv", "terms.yaml"),
@@ -33,7 +32,8 @@ MAX_ROWS = 20_000
 MAX_DOCUMENTS = 1_000
 
 _ALLOWED = f"{', '.join(name for names in TABLES.values() for name in names)}, {DOCUMENTS}/"
-_SYNTAX_ERRORS = (csv.Error, json.JSONDecodeError, yaml.YAMLError, RecursionError)
+# ValueError: YamlError, JSONDecodeError, and what Python says of a number of 5,000 digits.
+_SYNTAX_ERRORS = (csv.Error, ValueError, RecursionError)
 
 
 class KnowledgeError(ValueError):
@@ -73,6 +73,8 @@ def read_entries(folder: Path, kind: str) -> Iterator[Entry]:
                 if number > MAX_ROWS:
                     raise KnowledgeError(f"{name}: more than {MAX_ROWS} rows; allowed: {MAX_ROWS}")
                 yield Entry(name, number, fields)
+        except KnowledgeError:
+            raise
         except _SYNTAX_ERRORS as error:
             why = " ".join(str(error).split())[:300]
             kind_of_file = name.rpartition(".")[2].upper()
@@ -155,7 +157,7 @@ def _rows(name: str, text: str, fields: tuple[str, ...]) -> Iterator[Mapping[str
         lines = (line for line in text.split("\n") if line.strip())
         yield from (_mapping(name, number, json.loads(line)) for number, line in _numbered(lines))
     else:
-        content = yaml.safe_load(text)
+        content = parsed_yaml(text)
         if not isinstance(content, list):
             raise KnowledgeError(f"{name}: allowed: a list of entries with {', '.join(fields)}")
         yield from (_mapping(name, number, entry) for number, entry in _numbered(content))

@@ -16,7 +16,12 @@ from retail_assistant.corpus.reading.text import normalise
 from retail_assistant.corpus.screens.catalog_text import CatalogText
 from retail_assistant.corpus.screens.grounding import ungrounded_because
 from retail_assistant.corpus.screens.language import other_language
-from retail_assistant.corpus.screens.offensive import UNSAFE, offensive_wordings, sites_in
+from retail_assistant.corpus.screens.offensive import (
+    NEUTRALISED,
+    UNSAFE,
+    offensive_wordings,
+    sites_in,
+)
 from retail_assistant.corpus.screens.personal_data import PERSON, personal_data_in, persons_in
 from retail_assistant.corpus.screens.policy import ScreenPolicy
 from retail_assistant.corpus.screens.repetition import (
@@ -124,7 +129,7 @@ def _by_frame(rows: pl.DataFrame, policy: ScreenPolicy) -> pl.DataFrame:
         detail = pl.format(f"the {place} has {{}} characters, {limit} are allowed", length)
         found.append(_findings(rows, length > limit, "too_long", detail))
     for place in _PLACES:
-        part = pl.col(place).str.extract(f"({UNSAFE})")
+        part = pl.col(place).str.extract(f"({UNSAFE}|{NEUTRALISED})")
         detail = pl.format(f"the {place} has {{}}", part)
         found.append(_findings(rows, part.is_not_null(), "unsafe", detail))
     return pl.concat(found).unique("order", keep="first", maintain_order=True)

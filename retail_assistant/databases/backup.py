@@ -6,10 +6,12 @@ is saved before what it refers to. Tables and artefacts are no part of it: they 
 overwritten, and have their own history where they lie (versions of a bucket).
 """
 
+import re
 import shutil
 import sqlite3
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -43,6 +45,11 @@ from retail_assistant.storage.files import explained
 MANIFEST = "manifest.json"
 CHAMPION: Final = "champion"
 IN_ORDER: tuple[Name, ...] = ("MLflow", "Dagster")
+# Names in the archives of parts; the champion's are where `champion_path` and the history say.
+_PACKED = {
+    "files": re.compile(r"champion\.json|champions/[^/]+\.json"),
+    "sqlite": re.compile(r"(?:[^/]+/)*[^/]+\.db"),
+}
 Say = Callable[[str], None]
 
 
@@ -257,11 +264,29 @@ def _verify(file: Path, part: Part, address: str, postgres_bin: Path | None) -> 
         raise DatabaseError(f"{address}/{part.file} was altered or cut off; take another backup")
     if part.kind == "postgresql":
         dump_contents(file, postgres_bin)
+    else:
+        _verify_members(file, part, address)
     if part.name != CHAMPION and schema_state(part.name, part.revision) == "newer":
         raise DatabaseError(
             f"{address} has {part.name}'s schema {part.revision}, which {installed(part.name)} does"
             " not know: restore it with the version that made it"
         )
+
+
+def _verify_members(file: Path, part: Part, address: str) -> None:
+    """Refuse an archive that holds anything but what a backup packs: it is unpacked into place."""
+    try:
+        with tarfile.open(file) as archive:
+            members = archive.getmembers()
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise DatabaseError(f"{address}/{part.file} is no archive; take another backup") from error
+    packed = _PACKED[part.kind]
+    for one in members:
+        if not one.isreg() or not packed.fullmatch(one.name) or ".." in one.name.split("/"):
+            raise DatabaseError(
+                f"{address}/{part.file} holds {one.name!r:.200}, which no backup packs; take"
+                " another backup"
+            )
 
 
 def restore_backup(

@@ -227,12 +227,3 @@ def exported(asked: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
 
 def _spoken(messages: list[dict[str, Any]]) -> str:
     return "\n\n".join(f"{message['role']}: {message['content']}" for message in messages)
-
-
-def spreadsheet_safe(frame: pl.DataFrame) -> pl.DataFrame:
-    """Text that no spreadsheet takes for a formula: an apostrophe before `=`, `+`, `-`, `@` and
-    control characters that could begin one (OWASP, CSV injection).
-    """
-    text = pl.col(pl.String)
-    risky = text.str.contains(r"^\s*[=+\-@\t\r\n\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}]")
-    return frame.with_columns(pl.when(risky).then(pl.lit("'") + text).otherwise(text).name.keep())

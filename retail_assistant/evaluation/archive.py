@@ -9,10 +9,11 @@ from typing import Any
 
 import polars as pl
 
-from retail_assistant.evaluation.answers import exported, spreadsheet_safe
+from retail_assistant.evaluation.answers import exported
 from retail_assistant.evaluation.comparison import TABLES, WHOLE, Comparison
 from retail_assistant.evaluation.curve_plots import training_curves
 from retail_assistant.evaluation.page import render_html
+from retail_assistant.spreadsheets import spreadsheet_safe
 from retail_assistant.storage import StorageError, write_atomically
 from retail_assistant.storage.crash_points import crossing
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+from retail_assistant.yaml_files import YamlError, parsed_yaml
 
 DEFAULT_TEMPLATE = "default.yaml"
 _IDENTITIES = ("name", "groupName")
@@ -29,13 +29,13 @@ def read_template(folder: Path, asset: str) -> dict[str, Any]:
     own = folder / f"{asset}.yaml"
     path = own if own.is_file() else folder / DEFAULT_TEMPLATE
     try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+        read = parsed_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise TemplateError(
             f"RETAIL_KUBERAY_TEMPLATES={folder}: {path.name} cannot be read"
             f" ({error.strerror}); allowed: a folder with {DEFAULT_TEMPLATE}"
         ) from error
-    except yaml.YAMLError as error:
+    except (YamlError, UnicodeDecodeError) as error:
         raise TemplateError(f"{path} is no YAML: {error}") from error
     kind = read.get("kind") if isinstance(read, dict) else None
     if kind != "RayJob":

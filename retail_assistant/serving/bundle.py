@@ -170,7 +170,7 @@ def _files(folder: Path) -> Iterator[Path]:
 def _filled(template: Path, shown: dict[str, Any]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(
+    environment = Environment(  # nosec B701
         loader=FileSystemLoader(template.parent),
         undefined=StrictUndefined,
         keep_trailing_newline=True,

@@ -49,38 +49,11 @@ _SUBJECT = re.compile(
 )
 _SUBJECT_IS = re.compile(r"\s*the [^.\n]{1,200}? (?:is|are) ", re.I)
 _NO_ATTRIBUTES = frozenset({"price", "cost", "name", "product", "item", "record", "catalog"})
-_COURTESY = frozenset(
-    [
-        "yes",
-        "no",
-        "ok",
-        "sorry",
-        "thanks",
-        "thank",
-        "welcome",
-        "sure",
-        "help",
-        "glad",
-        "happy",
-        "hello",
-        "hi",
-        "let",
-        "know",
-        "questions",
-        "question",
-        "ask",
-        "product",
-        "item",
-        "record",
-        "records",
-        "catalog",
-        "catalogue",
-        "shop",
-        "store",
-        "information",
-        "details",
-    ]
-)
+_COURTESY = frozenset([
+    "yes", "no", "ok", "sorry", "thanks", "thank", "welcome", "sure", "help", "glad", "happy",
+    "hello", "hi", "let", "know", "questions", "question", "ask", "product", "item", "record",
+    "records", "catalog", "catalogue", "shop", "store", "information", "details",
+])  # fmt: skip
 _SHOWN = 200
 # Neither "Rs. 500" nor an initial ends a sentence.
 _SENTENCE_END = re.compile(r"\n+|(?<!\b[Rr]s)(?<![\s(][A-Z])[.!?][\"')\u201d]?\s+(?=\S)")
@@ -141,8 +114,19 @@ class Reviewer:
         """What may be said of a sentence."""
         if not sentence.strip():
             return Review(sentence)
-        if (found := forbidden(sentence, self.words.names)) is not None:
-            return _withheld(*found)
+        if (kind := self._forbidden(sentence)) is not None:
+            return _withheld(*kind)
+        review = self._compared(sentence)
+        # What takes the place of a wrong value is a record's, and may be planted.
+        kind = self._forbidden(review.text) if review.corrections else None
+        return review if kind is None else _withheld(*kind)
+
+    def _forbidden(self, text: str) -> tuple[str, str] | None:
+        found = forbidden(text, self.words.names)
+        return None if found is None else (found[0], found[1][0])
+
+    def _compared(self, sentence: str) -> Review:
+        """A sentence after it was compared with the records."""
         reading = self._read(sentence, self._subject)
         if reading.empty:
             return Review(sentence)

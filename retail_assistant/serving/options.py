@@ -15,7 +15,9 @@ _NEEDS = {"command": "command", "url": "model_url", "nim": "model_url"}
 class ServingSettings(BaseSettings):
     """How the assistant is served; a wrong value is refused at load."""
 
-    model_config = SettingsConfigDict(env_prefix="RETAIL_SERVING_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="RETAIL_SERVING_", extra="ignore", frozen=True, allow_inf_nan=False
+    )
 
     host: str = Field(
         default="127.0.0.1",

@@ -17,6 +17,7 @@ _WORDS_OF_A_VALUE = 6
 
 _CONTEXT = 6
 _WORD = re.compile(r"[^\W_]+")
+_JOINED = re.compile(r"[^\W_][.:/\\@]+[^\W_]|://|[@<>\[\]{}|\\]")
 
 
 def words_of(text: str) -> list[str]:
@@ -60,8 +61,8 @@ class RecordWords:
         return frozenset(named | (told - careful)) | stop_words()
 
     def are_safe(self, text: str) -> bool:
-        """Whether a piece of text holds only safe words."""
-        return self.safe.issuperset(words_of(text))
+        """Whether a piece of text holds only safe words: no address, no markup."""
+        return not _JOINED.search(text) and self.safe.issuperset(words_of(text))
 
     def spans(self, text: str) -> bool:
         """Whether the end of a text stands in the middle of a record's name."""

@@ -3,6 +3,8 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 
+from retail_assistant.corpus.rendering import visible_text
+from retail_assistant.serving.forbidden import forbidden
 from retail_assistant.serving.guard import Reviewer, sentences
 from retail_assistant.serving.record_words import RecordWords
 from retail_assistant.serving.turns import Correction, Written
@@ -33,7 +35,7 @@ async def reviewed(
     waiting, told = "", 0
     async for piece in written:
         progress.end = piece
-        waiting += piece.text
+        waiting += shown_text(piece.text)
         whole = ""
         for part in list(sentences(waiting)):
             whole += part
@@ -46,6 +48,13 @@ async def reviewed(
             yield _said(waiting[told:safe], progress)
             told = safe
     yield _said(_allowed(waiting, told, reviewer, progress), progress)
+
+
+def shown_text(text: str) -> str:
+    """A piece of an answer as it is shown: line breaks stay, other control characters, which move a
+    terminal's cursor, and invisible ones, which hide words, do not.
+    """
+    return "\n".join(map(visible_text, text.split("\n")))
 
 
 def _said(text: str, progress: Progress) -> str:
@@ -64,10 +73,14 @@ def _safe_length(text: str, words: RecordWords) -> int:
     length = 0
     for end in (place for place, character in enumerate(text) if character.isspace()):
         if not words.are_safe(text[length:end]):
-            return length
+            break
         length = end
-    begun = text[-1:].isalpha() and words.are_safe(text[length:])
-    return len(text) if begun else length
+    else:
+        if text[-1:].isalpha() and words.are_safe(text[length:]):
+            length = len(text)
+    # What is harmless word by word need not be so together.
+    found = forbidden(text[:length], words.names)
+    return length if found is None else found[1].start()
 
 
 def _allowed(sentence: str, told: int, reviewer: Reviewer, progress: Progress) -> str:

@@ -6,6 +6,7 @@ from retail_assistant.storage.files import (
     files_below,
     fingerprint,
     known_sha256,
+    require_name,
     temporary_folder,
     write_atomically,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "files_below",
     "fingerprint",
     "known_sha256",
+    "require_name",
     "temporary_folder",
     "write_atomically",
 ]

@@ -72,6 +72,17 @@ def fingerprint(parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
+def require_name(text: str) -> str:
+    """The text, which becomes one part of a path and leads nowhere else.
+
+    Raises:
+        StorageError: it would lead elsewhere, or is no name.
+    """
+    if not text or text.startswith(".") or any(mark in text for mark in "/\\\0"):
+        raise StorageError(f"{text!r} cannot name a table or partition")
+    return text
+
+
 def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
     """Write a file so that readers see all of it or none of it, also after a crash.
 

@@ -26,6 +26,7 @@ from retail_assistant.storage.files import (
     StorageError,
     file_sha256,
     known_sha256,
+    require_name,
     temporary_folder,
 )
 
@@ -92,10 +93,7 @@ class TableStore:
             StorageError: a name that would lead elsewhere.
         """
         parts = [name] if partition is None else [name, partition]
-        for part in parts:
-            if not part or part.startswith(".") or "/" in part or "\\" in part:
-                raise StorageError(f"{part!r} cannot name a table or partition")
-        return self.root.joinpath(*parts)
+        return self.root.joinpath(*map(require_name, parts))
 
     @contextmanager
     def staging(self, name: str, partition: str | None = None) -> Iterator[Path]:

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import TracebackType
@@ -63,9 +64,9 @@ def set_up_logs(
     logging.getLogger(PACKAGE).setLevel(logging.INFO if is_json else logging.NOTSET)
     for name in quiet:
         logging.getLogger(name).setLevel(logging.WARNING)
+    sys.excepthook = _log_uncaught if is_json else _print_uncaught
     if is_json:
         logging.captureWarnings(capture=True)
-        sys.excepthook = _log_uncaught
 
 
 def _log_uncaught(
@@ -77,6 +78,13 @@ def _log_uncaught(
         return
     words = f"{kind.__name__}: {error}"
     logging.getLogger(PACKAGE).critical("%s", words, exc_info=(kind, error, trace))
+
+
+def _print_uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """What ends the process as Python prints it, without secrets."""
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
 
 
 class _ToStandardError(logging.Handler):
@@ -184,8 +192,11 @@ def _trace(run_id: Any) -> dict[str, Any]:
 
 
 def readable(text: str) -> str:
-    """Lines of a log as people read them: of JSON lines the message and the stack trace."""
-    return "\n".join(_readable_line(line) for line in text.split("\n"))
+    """Lines of a log as people read them, without secrets: of JSON the message and the stack trace.
+
+    What a process prints, or what ends it, passed no formatter of ours.
+    """
+    return redacted("\n".join(_readable_line(line) for line in text.split("\n")))
 
 
 def _readable_line(line: str) -> str:

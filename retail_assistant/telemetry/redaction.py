@@ -123,7 +123,8 @@ def _own_secrets() -> tuple[str, ...]:
         if len(value) >= _SHORTEST_VALUE
         # A path says where a secret lies, and is none; so are `TOKENIZERS_PARALLELISM=false` etc.
         and not value.startswith(("/", "."))
-        and any(word in re.split(r"[^A-Z]+", name.upper()) for word in SECRET_WORDS)
+        # At the end of a part of the name: PGPASSWORD, but no TOKENIZERS.
+        and any(part.endswith(SECRET_WORDS) for part in re.split(r"[^A-Z]+", name.upper()))
     }
     return tuple(sorted(found, key=len, reverse=True))
 

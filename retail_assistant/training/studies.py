@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from retail_assistant.training.grid import Axis, GridError, expand_grid, read_axis
@@ -20,6 +19,7 @@ from retail_assistant.training.jobs import (
 )
 from retail_assistant.training.resources import ResourceRequest
 from retail_assistant.training.searching.space import Search, load_search
+from retail_assistant.yaml_files import YamlError, parsed_yaml
 
 JOB_NAME = re.compile(r"^[a-z0-9][a-z0-9_.-]{0,62}$")
 RESOURCES = "resources"
@@ -230,25 +230,10 @@ def _resolved(path: Path, study: Study, name: str, given: dict[str, Any]) -> Job
     )
 
 
-class _StudyLoader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice; PyYAML would silently keep the last one."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"{key.value!r} is given twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return node
-
-
 def _read(path: Path) -> Any:
     try:
-        return _StudyLoader(path.read_text(encoding="utf-8")).get_single_data()
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        return parsed_yaml(path.read_text(encoding="utf-8"))
+    except (YamlError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: not YAML: {error}") from error
 
 

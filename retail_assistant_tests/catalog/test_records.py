@@ -100,6 +100,10 @@ def test_column_names_are_made_distinct() -> None:
     assert read(b"\xef\xbb\xbf a ,a,,a\n").header == ["a", "a (2)", "column 3", "a (3)"]
 
 
+@pytest.mark.fault(
+    "A text is made to take its reader's time or memory: endless fields, repetitions",
+    "Linear time, bounded memory; what cannot be read is rejected with a reason",
+)
 def test_an_endless_field_is_dropped_without_being_kept() -> None:
     import tracemalloc
 

@@ -111,6 +111,10 @@ def test_a_column_is_read_like_its_texts_one_by_one(texts: list[str | None]) -> 
     "unit",
     ["<script>", "&amp;", '"key"=>', '"value"=>"', "}, {", '{"product_specification"=>[{', "\\"],
 )
+@pytest.mark.fault(
+    "A text is made to take its reader's time or memory: endless fields, repetitions",
+    "Linear time, bounded memory; what cannot be read is rejected with a reason",
+)
 def test_hostile_repetition_takes_linear_time(unit: str) -> None:
     start = process_time()
     parsed(unit * 50_000)

@@ -195,6 +195,10 @@ def test_a_file_that_cannot_be_read_is_one_clear_error(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.fault(
+    "An id or a name is a path: product, partition, job, key, object, document, picture",
+    "It is refused or only looked up; nothing outside is read or written",
+)
 def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
     (tmp_path / "secret.txt").write_text("secret")
     folder = folder_of(tmp_path / "knowledge")

@@ -253,6 +253,10 @@ def test_the_same_corpus_gives_the_same_sheet(
     assert make() == make()
 
 
+@pytest.mark.fault(
+    "HTML, scripts, Markdown or templates stand in catalog, model or shopper text",
+    "Page, reports, sheets, cards and the Dagster UI show them as text; nothing is run or loaded",
+)
 def test_hostile_text_is_shown_and_does_nothing(
     hostile: tuple[pl.DataFrame, pl.DataFrame],
 ) -> None:

@@ -1,7 +1,10 @@
 """All is lost and there again: runs, lineage, experiments, registry, champion and its history."""
 
+import io
+import json
 import os
 import shutil
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +19,7 @@ from retail_assistant.databases.places import databases
 from retail_assistant.evaluation.champions import Champions
 from retail_assistant.evaluation.registry import ALIAS, MODEL_NAME, read_champion
 from retail_assistant.settings import Settings, get_settings
+from retail_assistant.storage import file_sha256
 from retail_assistant.storage.bucket import publish, withdraw
 from retail_assistant.workbench import instance_folder
 from retail_assistant_tests.databases.conftest import (
@@ -238,6 +242,68 @@ def test_a_damaged_backup_changes_nothing(
     for arguments in (("--yes",), ("--dry-run",)):
         assert_refused(cli("restore", "--from", damaged, *arguments), words)
     assert not list((tmp_path / "var").glob("before-restore-*"))
+
+
+@pytest.mark.fault(
+    "A backup whose archives would be unpacked elsewhere: .., absolute names, links, devices",
+    "It is refused before anything is moved or written",
+)
+@pytest.mark.parametrize(
+    ("part", "name", "kind", "target"),
+    [
+        ("mlflow", "../escaped.db", tarfile.REGTYPE, ""),
+        ("mlflow", "{tmp}/escaped.db", tarfile.REGTYPE, ""),
+        ("mlflow", "a/../../escaped.db", tarfile.REGTYPE, ""),
+        ("dagster", "link.db", tarfile.SYMTYPE, "/etc/passwd"),
+        ("dagster", "link.db", tarfile.LNKTYPE, "../escaped.db"),
+        ("dagster", "device.db", tarfile.CHRTYPE, ""),
+        ("dagster", "dagster.yaml", tarfile.REGTYPE, ""),
+        ("champion", "tables/products/latest.json", tarfile.REGTYPE, ""),
+        ("champion", "champions/../escaped.json", tarfile.REGTYPE, ""),
+        ("champion", "champions", tarfile.DIRTYPE, ""),
+    ],
+)
+@pytest.mark.usefixtures("on_sqlite")
+def test_a_backup_is_unpacked_nowhere_else(
+    cli: Cli, tmp_path: Path, sqlite_backup: Path, part: str, name: str, kind: bytes, target: str
+) -> None:
+    hostile = shutil.copytree(sqlite_backup, tmp_path / "hostile")
+    _plant(hostile, part, name.format(tmp=tmp_path), kind, target)
+    refused = cli("restore", "--from", hostile, "--yes")
+    assert_refused(refused, f"{part}.tar.gz holds", "which no backup packs")
+    assert not list(tmp_path.rglob("escaped*"))
+    assert not list((tmp_path / "var").rglob("before-restore-*"))
+
+
+@pytest.mark.usefixtures("on_sqlite")
+def test_a_part_that_is_no_archive_is_refused(
+    cli: Cli, tmp_path: Path, sqlite_backup: Path
+) -> None:
+    damaged = shutil.copytree(sqlite_backup, tmp_path / "damaged")
+    (damaged / "dagster.tar.gz").write_bytes(b"no archive")
+    _vouch_for(damaged, "dagster")
+    assert_refused(cli("restore", "--from", damaged, "--yes"), "dagster.tar.gz is no archive")
+
+
+def _plant(folder: Path, part: str, name: str, kind: bytes, target: str) -> None:
+    """Add a member to a part's archive, and vouch for it, as who can write backups can."""
+    path = folder / f"{part}.tar.gz"
+    with tarfile.open(path) as archive:
+        kept = [(one, archive.extractfile(one).read()) for one in archive.getmembers()]
+    planted = tarfile.TarInfo(name)
+    planted.type, planted.linkname = kind, target
+    with tarfile.open(path, "w:gz") as archive:
+        for member, content in [*kept, (planted, b"")]:
+            archive.addfile(member, io.BytesIO(content))
+    _vouch_for(folder, part)
+
+
+def _vouch_for(folder: Path, part: str) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for one in manifest["parts"]:
+        if one["file"] == f"{part}.tar.gz":
+            one["sha256"] = file_sha256(folder / one["file"])
+    (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
 def _flip(path: Path) -> None:

@@ -85,7 +85,8 @@ def faults_of(item: pytest.Item) -> Iterator[tuple[str, str]]:
         texts = mark.args
         if len(texts) != 2 or not all(isinstance(one, str) and "|" not in one for one in texts):
             raise pytest.UsageError(f"{item.nodeid}: fault takes what happens and what must come")
-        yield texts[0], texts[1]
+        happens, outcome = (text[:1].upper() + text[1:] for text in texts)
+        yield happens, outcome
 
 
 def written_rows(text: str) -> set[tuple[str, str]]:

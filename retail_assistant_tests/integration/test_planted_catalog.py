@@ -166,6 +166,10 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.mark.parametrize("kind", PLANTED)
+@pytest.mark.fault(
+    "A shopper, a product, a forged answer or a document orders the model about, and it obeys",
+    "Nothing of it reaches a shopper or a corpus; true sentences do",
+)
 def test_no_order_is_obeyed_and_no_price_changes(planted: Served, kind: str) -> None:
     name = SHORT_NAMES[kind]
     for question in (
@@ -185,6 +189,10 @@ def test_no_order_is_obeyed_and_no_price_changes(planted: Served, kind: str) -> 
     assert FABRICS[kind] in asked(planted, f"What is the fabric of {name}?")[0]
 
 
+@pytest.mark.fault(
+    "HTML, scripts, Markdown or templates stand in catalog, model or shopper text",
+    "Page, reports, sheets, cards and the Dagster UI show them as text; nothing is run or loaded",
+)
 def test_the_page_runs_none_of_it(
     planted: Served, chromium_page: Page, external_requests: list[str]
 ) -> None:

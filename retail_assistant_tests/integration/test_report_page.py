@@ -88,6 +88,10 @@ def first_question(page: Page) -> Locator:
     return question
 
 
+@pytest.mark.fault(
+    "HTML, scripts, Markdown or templates stand in catalog, model or shopper text",
+    "Page, reports, sheets, cards and the Dagster UI show them as text; nothing is run or loaded",
+)
 def test_planted_text_is_shown_and_does_nothing(page: Page) -> None:
     page.fill("#filter", "onerror")
     counted(page, 1)

@@ -2,13 +2,14 @@
 
 `python -m retail_assistant_tests.launch.sample_workload --spec spec.json`. What it does wrong is
 read from the file `orders` of the spec's paths, so that it is no part of the fingerprint:
-`fail`, `vanish` (exit code 0, no manifest), `die` (SIGKILL to itself), `linger` (a child process,
-then waiting), `half` (write half of the output, then SIGKILL), `room` (make room as if asked to),
-`room once` (the same the first time),
+`fail`, `tell` (secrets, then fail), `vanish` (exit code 0, no manifest), `die` (SIGKILL to itself),
+`linger` (a child process, then waiting), `half` (write half of the output, then SIGKILL), `room`
+(make room as if asked to), `room once` (the same the first time),
 `terminated` (SIGTERM to itself, unhandled), `save` (a child in a session of its own, then waiting;
 asked to end it takes its time and writes `saved.txt`).
 """
 
+import logging
 import os
 import signal
 import subprocess
@@ -26,6 +27,8 @@ SECONDS_TO_SAVE = 1.5
 def obey(order: str, work: Workload) -> None:
     if order == "fail":
         raise ValueError("the shelf is empty")
+    if order == "tell":
+        tell(work)
     if order == "vanish":
         os._exit(0)
     if order == "half":
@@ -41,6 +44,14 @@ def obey(order: str, work: Workload) -> None:
     if order == "save":
         signal.signal(signal.SIGTERM, lambda *_: save(work))
         linger(work, own_session=True)
+
+
+def tell(work: Workload) -> None:
+    """All ways in which a process may give its secrets away, but printing them."""
+    told = "; ".join(f"{name} {os.environ[name]}" for name in work.spec.config["secrets"])
+    work.say(f"logging in: {told}")
+    logging.getLogger("a.library").warning("refused: %s", told)
+    raise ConnectionError(f"cannot reach postgresql://shop:{os.environ['PGPASSWORD']}@db; {told}")
 
 
 def runs_of(work: Workload) -> int:

@@ -62,6 +62,10 @@ def test_a_job_says_what_it_is_and_no_two_have_a_name(sample_spec: MakeSpec) -> 
     assert sample_spec().fingerprint in one["metadata"].values()
 
 
+@pytest.mark.fault(
+    "Work is handed to Ray or Kubernetes, where anybody reads its description",
+    "No secret stands in it; the cluster gives its own",
+)
 def test_secrets_and_what_is_of_this_machine_stay_here() -> None:
     given = {
         "RETAIL_SEED": "7",

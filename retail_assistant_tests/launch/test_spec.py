@@ -252,3 +252,18 @@ def test_a_sealed_folder_is_read_as_it_was_sealed(tmp_path: Path) -> None:
     (folder / CONTENTS).write_text("{")
     with pytest.raises(StorageError, match=r"contents\.json is damaged"):
         _ = ref.local
+
+
+@pytest.mark.parametrize("partition", ["..", "a/b", "../../../escaped", ".hidden", "a\\b", "a\0b"])
+@pytest.mark.fault(
+    "An id or a name is a path: product, partition, job, key, object, document, picture",
+    "It is refused or only looked up; nothing outside is read or written",
+)
+def test_a_partition_that_leads_elsewhere_is_refused(partition: str, tmp_path: Path) -> None:
+    root = tmp_path / "storage"
+    ref = ArtefactRef(folder=root / "artefacts" / "adapter" / "f", fingerprint="f")
+    with pytest.raises(StorageError, match="cannot name"):
+        write_artefact_ref(ref, root, "adapter", partition)
+    with pytest.raises(StorageError, match="cannot name"):
+        read_artefact_ref(root, "adapter", partition)
+    assert not root.exists()

@@ -33,6 +33,10 @@ def test_a_webhook_that_is_away_for_a_moment_gets_it_once(
 @pytest.mark.parametrize(
     ("status", "asked"), [(404, 1), (302, 1), (307, 1), (500, module.ATTEMPTS)]
 )
+@pytest.mark.fault(
+    "An endpoint, a database, a webhook or MLflow refuses, and its error repeats the secret",
+    "It is in no error text, log, artefact, MLflow entry or alert",
+)
 def test_what_does_not_arrive_is_told_without_the_address(
     webhook: Webhook, settings_of: MakeSettings, status: int, asked: int
 ) -> None:
@@ -45,6 +49,10 @@ def test_what_does_not_arrive_is_told_without_the_address(
     assert SECRET not in str(failed.value)
 
 
+@pytest.mark.fault(
+    "An endpoint, a database, a webhook or MLflow refuses, and its error repeats the secret",
+    "It is in no error text, log, artefact, MLflow entry or alert",
+)
 def test_nobody_there_is_told_without_the_address(settings_of: MakeSettings) -> None:
     send = sender(settings_of(alert_webhook=f"http://127.0.0.1:9/{SECRET}"))
     assert send is not None
@@ -54,6 +62,10 @@ def test_nobody_there_is_told_without_the_address(settings_of: MakeSettings) -> 
     assert failed.value.__cause__ is None
 
 
+@pytest.mark.fault(
+    "HTML, scripts, Markdown or templates stand in catalog, model or shopper text",
+    "Page, reports, sheets, cards and the Dagster UI show them as text; nothing is run or loaded",
+)
 def test_slack_gets_text_that_it_cannot_take_for_markup(
     webhook: Webhook, settings_of: MakeSettings
 ) -> None:
@@ -93,6 +105,10 @@ def test_never_more_than_so_many_an_hour(webhook: Webhook, settings_of: MakeSett
     ],
 )
 @pytest.mark.usefixtures("fresh_settings")
+@pytest.mark.fault(
+    "A secret stands where everybody reads: an address in the settings",
+    "It is refused, and the error does not hold it",
+)
 def test_only_https_and_this_machine_are_allowed(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("RETAIL_ALERT_WEBHOOK", f"{url}?{SECRET}")
     with pytest.raises(SettingsError, match="RETAIL_ALERT_WEBHOOK") as refused:

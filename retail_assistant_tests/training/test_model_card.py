@@ -74,6 +74,10 @@ def test_a_merged_model_says_that_it_was_trained_on_fewer_bits(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("where", ["samples", "job", "hyperparameters", "base_model", "inputs"])
+@pytest.mark.fault(
+    "HTML, scripts, Markdown or templates stand in catalog, model or shopper text",
+    "Page, reports, sheets, cards and the Dagster UI show them as text; nothing is run or loaded",
+)
 def test_text_of_a_catalog_stays_text(tmp_path: Path, where: str) -> None:
     given: dict[str, Any] = {
         "samples": (Sample(prompt=NASTY, answer=NASTY),),

@@ -137,6 +137,10 @@ def test_an_alpha_without_a_rank_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["Job 1", "../job", "", "job/1", "-job", "j" * 64, "job\n", "jöb", 'job"']
 )
+@pytest.mark.fault(
+    "An id or a name is a path: product, partition, job, key, object, document, picture",
+    "It is refused or only looked up; nothing outside is read or written",
+)
 def test_a_name_that_is_no_partition_key_is_refused(tmp_path: Path, name: str) -> None:
     write_study(tmp_path, study_of({name: GOOD_JOB}))
     with pytest.raises(StudyError, match="job name"):
@@ -181,6 +185,10 @@ def test_a_study_in_two_files_is_refused(tmp_path: Path) -> None:
         ("study: !!python/object/apply:os.system ['touch owned']\n", "not YAML"),
         ("study: s\ndescription: !!python/name:os.system\n", "not YAML"),
     ],
+)
+@pytest.mark.fault(
+    "A study, profile, journey or template has YAML tricks: objects, alias bombs, depth, NaN",
+    "One clear error that names the file; nothing is run and memory is bounded",
 )
 def test_a_file_that_is_no_study_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, reason: str

@@ -22,6 +22,9 @@ UNSAFE = (
 )
 """A pattern of unsafe text, for polars and re."""
 
+NEUTRALISED = r"\(\|[a-z_]+\|\)|\(/?inst\)"
+"""What `rendering.plain_text` makes of control tokens: harmless, and nothing to learn."""
+
 _DOMAIN = re.compile(
     r"\b[a-z0-9-]{2,}\.(?:com|net|org|info|biz|shop|store|online|co\.[a-z]{2})\b", re.I
 )

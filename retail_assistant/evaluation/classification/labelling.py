@@ -22,6 +22,7 @@ from retail_assistant.evaluation.classification.labels import (
 )
 from retail_assistant.evaluation.engine import Engine
 from retail_assistant.line_files import continued_file
+from retail_assistant.spreadsheets import safe_cell
 
 COLUMNS = ("row", "text", "label", "probability")
 SUFFIXES = (".csv", ".jsonl")
@@ -74,6 +75,7 @@ def label_file(
 
     Columns: row, text, label, probability (of that label; scaled by the classifier's temperature).
     An empty text, and one longer than the model reads, has neither label nor probability.
+    In a .csv no spreadsheet takes a text for a formula.
 
     Raises:
         ValueError: another kind of file, one that is there without `resume`, or, with it, one of
@@ -132,15 +134,18 @@ def _lines(rows: Sequence[dict[str, Any]], suffix: str) -> Iterator[str]:
 
 def _csv_line(values: Sequence[Any]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(values)
+    csv.writer(line, lineterminator="\n").writerow(
+        safe_cell(value) if isinstance(value, str) else value for value in values
+    )
     return line.getvalue()
 
 
 def _written(output: Path, texts: Sequence[NewText], lines: Sequence[str]) -> int:
     """How many rows are there; a row is a line, for texts have none of their own."""
     rows = _read_back(lines, output.suffix)
+    as_cell: Callable[[str], str] = safe_cell if output.suffix == ".csv" else str
     if len(rows) > len(texts) or any(
-        (row, folded(text)) != (one.row, folded(one.text))
+        (row, folded(text)) != (one.row, folded(as_cell(one.text)))
         for (row, text), one in zip(rows, texts, strict=False)
     ):
         raise ValueError(f"{output} is of other texts; allowed: another file")

@@ -24,6 +24,7 @@ from retail_assistant.corpus.labelled_text_files import TextRow, read_text_rows
 from retail_assistant.corpus.reading.text import normalise
 from retail_assistant.serving.feedback.masking import MASKS, personal_data_left
 from retail_assistant.serving.feedback.report import product_names, with_groups
+from retail_assistant.spreadsheets import cell_text, safe_cell
 from retail_assistant.storage import write_atomically
 
 KNOWN = "questions.jsonl"
@@ -47,9 +48,6 @@ COLUMNS = (
 )  # fmt: skip
 YES = frozenset({"yes", "y", "true", "1", "x"})
 NO = frozenset({"", "no", "n", "false", "0"})
-# What a spreadsheet would compute; a leading apostrophe makes it text there.
-_FORMULA = ("=", "+", "-", "@", "\t")
-_QUOTE = "'"
 
 
 class CandidateError(ValueError):
@@ -220,10 +218,8 @@ def _items(rows: Sequence[TextRow]) -> tuple[list[KnowledgeItem], list[tuple[int
 
 
 def _text(row: TextRow, place: str) -> str:
-    text = row.fields[place].strip()
-    return text[1:] if text.startswith(tuple(_QUOTE + sign for sign in _FORMULA)) else text
+    return cell_text(row.fields[place].strip()).strip()
 
 
 def _cell(value: Any) -> str:
-    text = "" if value is None else str(value)
-    return _QUOTE + text if text.startswith(_FORMULA) else text
+    return "" if value is None else safe_cell(str(value))

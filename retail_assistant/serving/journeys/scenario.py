@@ -10,11 +10,11 @@ from pathlib import Path
 from string import Formatter
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from retail_assistant.serving.turns import Declined, Intent
 from retail_assistant.storage import fingerprint
+from retail_assistant.yaml_files import YamlError, parsed_yaml
 
 SHIPPED = Path(__file__).parent / "scenarios"
 PRODUCT_TERMS = frozenset(
@@ -239,8 +239,8 @@ def load_journeys(folder: Path = SHIPPED) -> Suite:
 
 def _load(path: Path) -> JourneyFile:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = parsed_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, YamlError) as error:
         cause = " ".join(str(error).split())[:300]
         raise JourneyError(f"{path} cannot be read ({cause}); allowed: YAML") from error
     try:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from retail_assistant.corpus.rendering import visible_text
+from retail_assistant.serving.reviewing import shown_text
 from retail_assistant.serving.turns import ProductCard
 
 _BULLET = "- "
@@ -14,11 +14,6 @@ class Block(NamedTuple):
 
     is_list: bool
     lines: list[str]
-
-
-def shown_text(text: str) -> str:
-    """A piece of an answer as it is shown: line breaks stay, other control characters do not."""
-    return "\n".join(visible_text(line) for line in text.split("\n"))
 
 
 def blocks(text: str) -> list[Block]:

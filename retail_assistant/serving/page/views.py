@@ -15,6 +15,7 @@ from retail_assistant.serving.page.assets import asset_query
 from retail_assistant.serving.page.forms import Asked, Verdict
 from retail_assistant.serving.page.history import Turn, write_history
 from retail_assistant.serving.prices import price_text
+from retail_assistant.serving.reviewing import shown_text
 from retail_assistant.serving.turns import TurnResult
 
 SHOWN_ATTRIBUTES = 4
@@ -116,7 +117,7 @@ class PageView:
 
     def piece(self, asked: Asked, text: str) -> str:
         """More of the answer's text."""
-        return str(self._parts.piece(asked, texts.shown_text(text)))
+        return str(self._parts.piece(asked, shown_text(text)))
 
     def ending(self, base: str, answered: Answered) -> str:
         """The answer is whole: what belongs to it, and the conversation that goes on with it."""

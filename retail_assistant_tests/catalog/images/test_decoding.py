@@ -1,6 +1,9 @@
 """What counts as an image."""
 
 import io
+import struct
+import tracemalloc
+import zlib
 
 import pytest
 from hypothesis import given
@@ -71,11 +74,69 @@ def test_what_is_transparent_is_white_in_the_thumbnail() -> None:
         (png_bomb(7_072), "too_many_pixels"),
     ],
 )
+@pytest.mark.fault(
+    "An image is a decompression bomb: pixels, text, colour profile, frames, a body in gzip",
+    "It is refused before it is unpacked, with its own status",
+)
 def test_what_is_not_taken(content: bytes, status: str) -> None:
     with pytest.raises(NotAnImageError) as refusal:
         decode_image(content, POLICY)
     assert refusal.value.status == status
     assert str(refusal.value)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    checksum = struct.pack(">I", zlib.crc32(kind + data))
+    return struct.pack(">I", len(data)) + kind + data + checksum
+
+
+def _with_chunk(kind: bytes, data: bytes) -> bytes:
+    """A good PNG with another chunk before its pixels."""
+    content = encoded("RGB", "PNG")
+    place = content.index(b"IDAT") - 4
+    return content[:place] + _chunk(kind, data) + content[place:]
+
+
+def _packed(megabytes: int = 50) -> bytes:
+    """So much of nothing, a thousand times smaller."""
+    packer = zlib.compressobj()
+    return b"".join([*(packer.compress(bytes(1 << 20)) for _ in range(megabytes)), packer.flush()])
+
+
+PACKED = _packed()
+
+
+def _gif(canvas: int, frame: int) -> bytes:
+    """A picture that announces a canvas and a frame of so many pixels a side."""
+    header = b"GIF89a" + struct.pack("<HHBBB", canvas, canvas, 0x80, 0, 0) + bytes(6)
+    return header + b"," + struct.pack("<HHHHB", 0, 0, frame, frame, 0) + b"\2\2\x4c\1\0;"
+
+
+@pytest.mark.fault(
+    "An image is a decompression bomb: pixels, text, colour profile, frames, a body in gzip",
+    "It is refused before it is unpacked, with its own status",
+)
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (_with_chunk(b"zTXt", b"Comment\0\0" + PACKED), "undecodable"),
+        (_with_chunk(b"iTXt", b"Comment\0\1\0\0\0" + PACKED), "undecodable"),
+        (_with_chunk(b"iCCP", b"profile\0\0" + PACKED), "undecodable"),
+        (_gif(65_535, 1), "too_many_pixels"),
+        (_gif(1, 65_535), "too_many_pixels"),
+    ],
+    ids=["text", "international text", "profile", "canvas", "frame"],
+)
+def test_bombs_are_not_unpacked(content: bytes, status: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(NotAnImageError) as refusal:
+            decode_image(content, POLICY)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert refusal.value.status == status
+    assert most < 20_000_000
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["baseline", "progressive"])

@@ -62,6 +62,10 @@ def test_a_good_image_is_stored_whole_with_its_thumbnail(
         ("redirect?to=", "http_error", 1),
     ],
 )
+@pytest.mark.fault(
+    "An image server hangs, drips, lies about size or type, redirects for ever, sends a bomb",
+    "Each trouble has a status of its own, and costs that image only",
+)
 def test_trouble_has_its_own_status_and_is_retried_only_where_that_may_help(
     path: str,
     status: str,
@@ -116,6 +120,10 @@ def test_a_body_that_was_compressed_unasked_is_inflated(
     assert receipt.sha256 == hashlib.sha256(jpeg(5)).hexdigest()
 
 
+@pytest.mark.fault(
+    "An image's address leads inside: private, metadata, IPv6, a redirect, DNS rebinding",
+    "No connection is made, and the image's row says that it was refused",
+)
 def test_without_a_setting_that_allows_it_this_machine_is_not_asked(
     image_server: ImageServer, local_policy: MakePolicy, store_uri: str
 ) -> None:
@@ -128,6 +136,37 @@ def test_without_a_setting_that_allows_it_this_machine_is_not_asked(
     ]
     receipts = fetch(urls, local_policy(allowed_private_networks=()), store_uri)
     assert {receipt.status for receipt in receipts} == {"refused_address"}
+    assert image_server.hits() == {}
+
+
+ODD_SPELLINGS = (
+    "127.1",
+    "2130706433",
+    "0x7f000001",
+    "0177.0.0.1",
+    "127.0.0.1.",
+    "localhost.",
+    "\u2460\u2461\u2466.\u24ea.\u24ea.\u2460",
+    "127\u30020\u30020\u30021",
+    "[::ffff:7f00:1]",
+    "[0:0:0:0:0:ffff:127.0.0.1]",
+    "127.0.0.1%00.images.example",
+    "images.example@127.0.0.1",
+)
+
+
+@pytest.mark.fault(
+    "An image's address leads inside: private, metadata, IPv6, a redirect, DNS rebinding",
+    "No connection is made, and the image's row says that it was refused",
+)
+def test_this_machine_in_odd_spellings_is_not_asked(
+    image_server: ImageServer, local_policy: MakePolicy, store_uri: str
+) -> None:
+    urls = [f"http://{host}:{image_server.port}/good/1.jpg" for host in ODD_SPELLINGS]
+    receipts = fetch(urls, local_policy(allowed_private_networks=()), store_uri)
+    # Some are names, which nobody knows.
+    refusals = {"refused_address", "invalid_url", "connection_error"}
+    assert {one.status for one in receipts} <= refusals, receipts
     assert image_server.hits() == {}
 
 
@@ -167,6 +206,10 @@ def names(image_server: ImageServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
     names.hidden.close()
 
 
+@pytest.mark.fault(
+    "An image's address leads inside: private, metadata, IPv6, a redirect, DNS rebinding",
+    "No connection is made, and the image's row says that it was refused",
+)
 def test_a_redirect_to_a_private_address_by_name_is_refused_when_connecting(
     names: Names, image_server: ImageServer, local_policy: MakePolicy, store_uri: str
 ) -> None:
@@ -178,6 +221,10 @@ def test_a_redirect_to_a_private_address_by_name_is_refused_when_connecting(
     assert not names.was_reached()
 
 
+@pytest.mark.fault(
+    "An image's address leads inside: private, metadata, IPv6, a redirect, DNS rebinding",
+    "No connection is made, and the image's row says that it was refused",
+)
 def test_a_name_that_changes_its_address_is_judged_at_each_connection(
     names: Names, image_server: ImageServer, local_policy: MakePolicy, store_uri: str
 ) -> None:
@@ -189,6 +236,10 @@ def test_a_name_that_changes_its_address_is_judged_at_each_connection(
     assert not names.was_reached()
 
 
+@pytest.mark.fault(
+    "An image's address leads inside: private, metadata, IPv6, a redirect, DNS rebinding",
+    "No connection is made, and the image's row says that it was refused",
+)
 def test_of_a_names_addresses_only_the_allowed_ones_are_connected_to(
     names: Names, image_server: ImageServer, local_policy: MakePolicy, store_uri: str
 ) -> None:

@@ -19,6 +19,10 @@ from retail_assistant.corpus.generators.policy import (
         "",
     ],
 )
+@pytest.mark.fault(
+    "A secret stands where everybody reads: an address in the settings",
+    "It is refused, and the error does not hold it",
+)
 def test_an_address_that_may_hold_a_secret_is_refused_without_being_named(url: str) -> None:
     with pytest.raises(ValidationError) as refused:
         GeneratorChoice(kind="openai", model="m", url=url)

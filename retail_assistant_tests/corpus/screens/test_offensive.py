@@ -87,6 +87,10 @@ def test_no_real_product_is_an_offence(real_catalog):
         "\u202etfel ot thgir",
     ],
 )
+@pytest.mark.fault(
+    "A shopper, a product, a forged answer or a document orders the model about, and it obeys",
+    "Nothing of it reaches a shopper or a corpus; true sentences do",
+)
 def test_unsafe_text_is_found(text):
     assert re.search(UNSAFE, text)
 

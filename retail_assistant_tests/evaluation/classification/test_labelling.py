@@ -26,7 +26,7 @@ TEXTS = [
     NewText(2, ""),
     NewText(3, 'She said "no"'),
     NewText(4, "word " * 200),
-    NewText(5, "Neat"),
+    NewText(5, "=Neat"),
 ]
 
 
@@ -63,7 +63,7 @@ class TestWithAModel:
         assert label_file(classifier, TEXTS, tmp_path / "out.csv") == 0
         with (tmp_path / "out.csv").open(newline="") as stream:
             rows = list(csv.DictReader(stream))
-        assert [row["text"] for row in rows] == [one.text for one in TEXTS]
+        assert [row["text"] for row in rows] == [*(one.text for one in TEXTS[:4]), "'=Neat"]
         assert [bool(row["label"]) for row in rows] == [True, False, True, False, True]
         assert all(0.5 <= float(row["probability"]) <= 1 for row in rows if row["label"])
         label_file(classifier, TEXTS, tmp_path / "out.jsonl")

@@ -85,6 +85,10 @@ def test_wrong_methods_are_told_the_right_ones(shop: Shop) -> None:
         (b"x", "application/json-seq", 415),
     ],
 )
+@pytest.mark.fault(
+    "Any request that the API's description allows or forbids, and bodies that are none",
+    "An answer that the description names, never a server error",
+)
 def test_bodies_that_are_none(shop: Shop, content: bytes, kind: str, status: int) -> None:
     refused = httpx2.post(shop.url + ROUTE, content=content, headers={"Content-Type": kind})
     assert refused.status_code == status, refused.text
@@ -114,6 +118,10 @@ def test_every_answer_has_the_headers(shop: Shop) -> None:
     assert len({answer.headers["x-request-id"] for answer in answers}) == len(answers)
 
 
+@pytest.mark.fault(
+    "Somebody asks without a key, by another host name, or from another site's page",
+    "It is refused before its body is read",
+)
 def test_other_names_are_not_answered(shop: Shop, tmp_path: Path) -> None:
     for name in ("evil.example", "evil.example:80", "localhost.evil.example", "[::1", ""):
         refused = shop.get("/health", Host=name)
@@ -128,6 +136,10 @@ def test_other_names_are_not_answered(shop: Shop, tmp_path: Path) -> None:
         assert public.get("/health", Host="shop.example").status_code == 200
 
 
+@pytest.mark.fault(
+    "Somebody asks without a key, by another host name, or from another site's page",
+    "It is refused before its body is read",
+)
 def test_other_sites_may_call_where_they_are_allowed(shop: Shop, tmp_path: Path) -> None:
     asks = {
         "Origin": "https://shop.example",
@@ -307,6 +319,10 @@ def page() -> APIRouter:
     return router
 
 
+@pytest.mark.fault(
+    "Somebody asks without a key, by another host name, or from another site's page",
+    "It is refused before its body is read",
+)
 def test_a_page_asks_without_a_key_but_only_that_page(tmp_path: Path) -> None:
     with open_shop(tmp_path, routers=[page()], require_keys=True, requests_per_minute=7) as shop:
         assert shop.ask("blue").status_code == 401

@@ -41,6 +41,10 @@ def test_a_revoked_name_may_have_a_new_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", " ", "a b", "-a", "a\n", "é", "x" * 65, "../x"])
+@pytest.mark.fault(
+    "An id or a name is a path: product, partition, job, key, object, document, picture",
+    "It is refused or only looked up; nothing outside is read or written",
+)
 def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="allowed: 1 to 64"):
         ApiKeys(tmp_path).add(name)
@@ -58,6 +62,10 @@ def test_keys_that_are_made_at_once_are_all_kept(tmp_path: Path) -> None:
     assert [keys.name_of(key) for key in made] == names
 
 
+@pytest.mark.fault(
+    "Somebody asks without a key, by another host name, or from another site's page",
+    "It is refused before its body is read",
+)
 def test_a_damaged_file_opens_nothing(tmp_path: Path) -> None:
     keys = ApiKeys(tmp_path)
     key = keys.add("app")
@@ -91,6 +99,10 @@ def test_keys_open_until_they_are_revoked_while_the_server_runs(tmp_path: Path) 
         assert shop.ask("blue").status_code == 401, "without keys that open, nobody gets in"
 
 
+@pytest.mark.fault(
+    "Somebody asks without a key, by another host name, or from another site's page",
+    "It is refused before its body is read",
+)
 def test_what_needs_a_key(tmp_path: Path) -> None:
     with open_shop(tmp_path, require_keys=True) as shop:
         for path, status in {
@@ -113,6 +125,10 @@ def test_what_needs_a_key(tmp_path: Path) -> None:
     ("host", "require", "status"),
     [("0.0.0.0", None, 401), ("127.0.0.1", None, 200), ("0.0.0.0", False, 200)],
 )
+@pytest.mark.fault(
+    "Somebody asks without a key, by another host name, or from another site's page",
+    "It is refused before its body is read",
+)
 def test_other_addresses_than_the_loopback_need_keys(
     tmp_path: Path, host: str, require: bool | None, status: int
 ) -> None:
@@ -120,6 +136,10 @@ def test_other_addresses_than_the_loopback_need_keys(
         assert shop.ask("blue").status_code == status
 
 
+@pytest.mark.fault(
+    "Somebody asks without a key, by another host name, or from another site's page",
+    "It is refused before its body is read",
+)
 def test_the_body_of_a_stranger_is_not_read(tmp_path: Path) -> None:
     with open_shop(tmp_path, require_keys=True) as shop:
         assert shop.ask("x", messages="no conversation at all").status_code == 401

@@ -33,6 +33,10 @@ def asking(shop: Shop, question: str, *, stream: bool = False) -> socket.socket:
     return raw(shop, f"Content-Length: {len(body)}", body.encode())
 
 
+@pytest.mark.fault(
+    "More is asked than the server answers, by one caller or by many",
+    "So many run, so many wait, more get 429; memory is bounded",
+)
 def test_each_key_has_its_own_rate(tmp_path: Path) -> None:
     with open_shop(tmp_path, requests_per_minute=3) as shop:
         ann, bob = (shop.keys.add(name) for name in ("ann", "bob"))
@@ -45,6 +49,10 @@ def test_each_key_has_its_own_rate(tmp_path: Path) -> None:
         assert shop.ask("blue", key=bob).status_code == 200
 
 
+@pytest.mark.fault(
+    "More is asked than the server answers, by one caller or by many",
+    "So many run, so many wait, more get 429; memory is bounded",
+)
 def test_without_keys_each_address_has_a_rate_whatever_it_says_of_itself(tmp_path: Path) -> None:
     with open_shop(tmp_path, requests_per_minute=2) as shop:
         for number, status in enumerate((200, 200, 429)):
@@ -55,6 +63,10 @@ def test_without_keys_each_address_has_a_rate_whatever_it_says_of_itself(tmp_pat
             assert told.status_code == status
 
 
+@pytest.mark.fault(
+    "More is asked than the server answers, by one caller or by many",
+    "So many run, so many wait, more get 429; memory is bounded",
+)
 def test_the_rates_of_many_callers_take_no_more_and_more_memory(tmp_path: Path) -> None:
     admission = Admission(ServingSettings(requests_per_minute=1), ApiKeys(tmp_path))
     for number in range(2 * MAX_CALLERS + 10):
@@ -71,6 +83,10 @@ def test_a_trusted_proxy_says_who_asks(tmp_path: Path) -> None:
             assert told.status_code == status
 
 
+@pytest.mark.fault(
+    "More is asked than the server answers, by one caller or by many",
+    "So many run, so many wait, more get 429; memory is bounded",
+)
 def test_so_many_run_so_many_wait_and_more_are_refused(tmp_path: Path) -> None:
     with (
         open_shop(tmp_path, max_running=2, max_waiting=3) as shop,
@@ -90,6 +106,10 @@ def test_so_many_run_so_many_wait_and_more_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.fault(
+    "A request is too large, trickles, is announced and never comes, or nobody reads its answer",
+    "It is refused or ended in time, and keeps no place",
+)
 def test_who_goes_away_while_waiting_leaves_the_queue(tmp_path: Path, stream: bool) -> None:
     with open_shop(tmp_path, max_running=1, max_waiting=1) as shop:
         first = asking(shop, "slow", stream=stream)
@@ -112,6 +132,10 @@ def test_who_goes_away_while_waiting_leaves_the_queue(tmp_path: Path, stream: bo
         )
 
 
+@pytest.mark.fault(
+    "A request is too large, trickles, is announced and never comes, or nobody reads its answer",
+    "It is refused or ended in time, and keeps no place",
+)
 def test_a_stream_that_nobody_reads_any_more_is_closed(tmp_path: Path) -> None:
     with open_shop(tmp_path, max_running=1, max_waiting=0) as shop:
         with closing(asking(shop, "endless", stream=True)) as connection:
@@ -120,6 +144,10 @@ def test_a_stream_that_nobody_reads_any_more_is_closed(tmp_path: Path) -> None:
         assert shop.ask("blue").status_code == 200
 
 
+@pytest.mark.fault(
+    "A request is too large, trickles, is announced and never comes, or nobody reads its answer",
+    "It is refused or ended in time, and keeps no place",
+)
 def test_a_client_that_does_not_read_keeps_no_place(tmp_path: Path) -> None:
     with (
         open_shop(tmp_path, max_running=1, max_waiting=0, turn_seconds=0.5) as shop,
@@ -129,6 +157,10 @@ def test_a_client_that_does_not_read_keeps_no_place(tmp_path: Path) -> None:
         assert shop.ask("blue").status_code == 200
 
 
+@pytest.mark.fault(
+    "A request is too large, trickles, is announced and never comes, or nobody reads its answer",
+    "It is refused or ended in time, and keeps no place",
+)
 def test_a_turn_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     with open_shop(tmp_path, turn_seconds=0.2) as shop:
         whole = shop.ask("slow")
@@ -140,6 +172,10 @@ def test_a_turn_that_takes_too_long_is_ended(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("size", [2_001, 300_000])
+@pytest.mark.fault(
+    "A request is too large, trickles, is announced and never comes, or nobody reads its answer",
+    "It is refused or ended in time, and keeps no place",
+)
 def test_a_body_that_is_too_long_is_refused(tmp_path: Path, chunked: bool, size: int) -> None:
     content = b'{"messages": [{"role": "user", "content": "' + b"x" * size + b'"}]}'
     parts = (content[start : start + 7_000] for start in range(0, len(content), 7_000))
@@ -155,6 +191,10 @@ def test_a_body_that_is_too_long_is_refused(tmp_path: Path, chunked: bool, size:
         assert not shop.records.asked
 
 
+@pytest.mark.fault(
+    "A request is too large, trickles, is announced and never comes, or nobody reads its answer",
+    "It is refused or ended in time, and keeps no place",
+)
 def test_a_body_of_which_too_much_is_announced_is_not_waited_for(tmp_path: Path) -> None:
     with open_shop(tmp_path, body_seconds=60) as shop:
         header = "Expect: 100-continue\r\nContent-Length: 99999999"
@@ -162,6 +202,10 @@ def test_a_body_of_which_too_much_is_announced_is_not_waited_for(tmp_path: Path)
             assert connection.recv(1_000).startswith(b"HTTP/1.1 413")
 
 
+@pytest.mark.fault(
+    "A request is too large, trickles, is announced and never comes, or nobody reads its answer",
+    "It is refused or ended in time, and keeps no place",
+)
 def test_a_body_that_trickles_is_not_waited_for(tmp_path: Path) -> None:
     with open_shop(tmp_path, body_seconds=0.2) as shop:
         with closing(raw(shop, "Content-Length: 5000", b'{"messages": [')) as connection:

@@ -26,6 +26,10 @@ from retail_assistant.serving.feedback.masking import (
         ("Under Rs. 1,299 in size 38?", None),
     ],
 )
+@pytest.mark.fault(
+    "A shopper writes personal data: names, cards, telephone numbers, addresses",
+    "It is masked before anything is written to disk",
+)
 def test_personal_data_is_masked(text: str, stored: str | None) -> None:
     found = masked(text, 200)
     assert found == (stored or " ".join(text.split()))
@@ -59,6 +63,10 @@ def test_what_is_cut_off_is_masked_before() -> None:
 @settings(max_examples=50)
 @given(
     st.text(max_size=120), st.integers(7, 14).flatmap(lambda n: st.integers(10**n, 10 ** (n + 1)))
+)
+@pytest.mark.fault(
+    "A shopper writes personal data: names, cards, telephone numbers, addresses",
+    "It is masked before anything is written to disk",
 )
 def test_no_long_number_is_left_whatever_stands_around_it(around: str, number: int) -> None:
     stored = masked(f"{around.lower()} {number} {around.lower()}", 2_000)

@@ -347,6 +347,10 @@ def test_axe_finds_no_fault(page: Page, shop: QuotingAssistant, scheme: str) -> 
     assert faults(page) == []
 
 
+@pytest.mark.fault(
+    "HTML, scripts, Markdown or templates stand in catalog, model or shopper text",
+    "Page, reports, sheets, cards and the Dagster UI show them as text; nothing is run or loaded",
+)
 def test_planted_text_is_shown_and_does_nothing(page: Page) -> None:
     exchange = answered(page, f"Zobble {HOSTILE}")
     expect(exchange.locator(".question p")).to_have_text(f"Zobble {HOSTILE}")

@@ -89,6 +89,10 @@ def test_a_product_shows_its_first_good_picture(settings: Settings, tmp_path: Pa
 @pytest.mark.parametrize(
     "product_id", ["", ".", "..", "../shirt", "/etc/passwd", "shirt/../shirt", "shirt\x00"]
 )
+@pytest.mark.fault(
+    "An id or a name is a path: product, partition, job, key, object, document, picture",
+    "It is refused or only looked up; nothing outside is read or written",
+)
 def test_an_id_never_becomes_a_path(product_id: str, tmp_path: Path) -> None:
     settings = Settings(storage_uri=str(tmp_path / "var"))
     receipt = stored(ObjectStore(settings.object_store_uri), "u", jpeg(3), tmp_path)
@@ -98,6 +102,10 @@ def test_an_id_never_becomes_a_path(product_id: str, tmp_path: Path) -> None:
     assert pictures(product_id) is None
 
 
+@pytest.mark.fault(
+    "An id or a name is a path: product, partition, job, key, object, document, picture",
+    "It is refused or only looked up; nothing outside is read or written",
+)
 def test_an_address_that_is_no_thumbnail_is_not_followed(tmp_path: Path) -> None:
     settings = Settings(storage_uri=str(tmp_path / "var"))
     store = ObjectStore(settings.object_store_uri)

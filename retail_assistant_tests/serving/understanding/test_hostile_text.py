@@ -48,6 +48,10 @@ def conversation(texts: list[str]) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("text", UGLY, ids=range(len(UGLY)))
+@pytest.mark.fault(
+    "Shoppers type what is no question: 100,000 letters, SQL, control characters",
+    "An answer in bounded length, never an error",
+)
 def test_ugly_texts_alone_and_after_a_search(shop: Shop, text: str) -> None:
     for texts in ([text], ["show me kurtas", text, "the first one"]):
         plan = shop.plan(conversation(texts))
@@ -58,6 +62,10 @@ def test_ugly_texts_alone_and_after_a_search(shop: Shop, text: str) -> None:
 
 @settings(max_examples=150)
 @given(st.lists(st.lists(st.sampled_from(WORDS), max_size=9).map(" ".join), min_size=1, max_size=5))
+@pytest.mark.fault(
+    "Shoppers type what is no question: 100,000 letters, SQL, control characters",
+    "An answer in bounded length, never an error",
+)
 def test_any_order_of_words_the_shop_knows(shop: Shop, texts: list[str]) -> None:
     plan = shop.plan(conversation(texts))
     assert plan.text is not None or (plan.records and plan.named)
@@ -66,6 +74,10 @@ def test_any_order_of_words_the_shop_knows(shop: Shop, texts: list[str]) -> None
 
 @settings(max_examples=25)
 @given(st.text(max_size=200))
+@pytest.mark.fault(
+    "Shoppers type what is no question: 100,000 letters, SQL, control characters",
+    "An answer in bounded length, never an error",
+)
 def test_any_text(shop: Shop, text: str) -> None:
     plan = shop.plan(conversation([text]))
     assert plan.text is not None or plan.records

@@ -1,0 +1,1 @@
+"""Prompt injection: what shoppers, the catalog, a forged conversation and documents plant."""
