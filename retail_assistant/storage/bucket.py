@@ -212,6 +212,11 @@ class Bucket:
         with self._explained("read", folder):
             return self._below(folder)
 
+    def has(self, path: Path) -> bool:
+        """Whether there is an object of this name."""
+        with self._explained("read", path):
+            return self._bucket.get_blob(self._name(path), retry=self._retry) is not None
+
     def sizes(self, folder: Path) -> dict[str, int]:
         """As the function `shared_sizes`."""
         return {name: blob.size for name, blob in self.below(folder).items()}
