@@ -20,7 +20,7 @@ SHIPPED_CORPUS_PROFILE = PACKAGE_FOLDER / "data" / "corpus.yaml"
 SHIPPED_PROMOTION_POLICY = PACKAGE_FOLDER / "data" / "promotion.yaml"
 SHIPPED_TEXTS = PACKAGE_FOLDER / "data" / "labelled_texts.csv"
 SHIPPED_STUDIES = PACKAGE_FOLDER / "studies"
-SECRET_SETTINGS = frozenset({"alert_webhook", "model_api_key"})
+SECRET_SETTINGS = frozenset({"alert_webhook", "feedback_uri", "model_api_key"})
 """Not shown, also where they are wrong."""
 
 
@@ -154,6 +154,12 @@ class Settings(BaseSettings):
         description="MLflow tracking URI: a server (http://…, its name and password in"
         " MLFLOW_TRACKING_USERNAME and …_PASSWORD), or its database itself (postgresql://…, the"
         " password in PGPASSWORD); default: SQLite under the storage folder.",
+    )
+    feedback_uri: SecretStr | None = Field(
+        default=None,
+        description="The PostgreSQL database where shoppers' feedback is kept, for servers on"
+        " several machines: postgresql+psycopg2://user:password@host:port/database; default:"
+        " SQLite under the storage folder.",
     )
     postgres_bin: Path | None = Field(
         default=None,
@@ -298,6 +304,17 @@ class Settings(BaseSettings):
         if not place.hostname or place.scheme not in ("https", "http" if on_this_machine else ""):
             raise ValueError("allowed: https://…, or http:// on localhost")
         return value
+
+    @field_validator("feedback_uri")
+    @classmethod
+    def _feedback_is_in_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        # Without a driver SQLAlchemy takes psycopg 3; installed is what Dagster needs too.
+        uri = re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", value.get_secret_value())
+        if not re.fullmatch(r"postgresql\+psycopg2://[^/\s]+/[^/\s]+", uri):
+            raise ValueError("allowed: postgresql+psycopg2://user:password@host:port/database")
+        return SecretStr(uri)
 
     @field_validator("budget")
     @classmethod
