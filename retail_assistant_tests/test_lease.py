@@ -1,11 +1,9 @@
 """Of several machines that share a bucket one makes an artefact, however the others end."""
 
-import itertools
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, Thread
@@ -14,18 +12,17 @@ import pytest
 
 from retail_assistant.launch.local import run_local
 from retail_assistant.launch.spec import LaunchSpec, Preempted, read_manifest
-from retail_assistant.settings import Settings
 from retail_assistant.storage import lease
 from retail_assistant.storage.bucket import Bucket, BucketError, bucket_of, shared_sizes
 from retail_assistant.storage.lease import LeaseError, lease_of, leased, wait_for_others
 from retail_assistant_tests.conftest import REPOSITORY
-from retail_assistant_tests.emulator import BUCKET, CloudStorage, cloud_storage
+from retail_assistant_tests.emulator import CloudStorage
 from retail_assistant_tests.launch.conftest import MakeSpec, environment, sample_spec
 from retail_assistant_tests.launch.waiting import lives, pids_of, wait_until
+from retail_assistant_tests.shared_storage import cloud, front, machines
 
-__all__ = ["environment", "sample_spec"]
+__all__ = ["cloud", "environment", "front", "sample_spec"]
 
-NUMBERS = itertools.count()
 RUN_SPEC = """
 import sys
 from pathlib import Path
@@ -34,36 +31,6 @@ from retail_assistant.launch.spec import LaunchSpec
 run_local(LaunchSpec.model_validate_json(Path(sys.argv[1]).read_text()))
 """
 LONG = 60.0
-
-
-@pytest.fixture(scope="module")
-def front(gcs_emulator: str) -> Iterator[CloudStorage]:
-    with cloud_storage(gcs_emulator) as storage:
-        yield storage
-
-
-@pytest.fixture(autouse=True)
-def cloud(front: CloudStorage, monkeypatch: pytest.MonkeyPatch) -> CloudStorage:
-    """A good day, on which time goes faster."""
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", front.url)
-    front.fault = lambda _method, _path: None
-    monkeypatch.setattr(lease, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.2)
-    monkeypatch.setattr(lease, "LEASE_SECONDS", 2.0)
-    return front
-
-
-def machines(tmp_path: Path, count: int = 2, retry_seconds: float = 20) -> list[Path]:
-    """The storage folders of several machines that share a new part of the bucket."""
-    uri = f"gs://{BUCKET}/leased/{next(NUMBERS)}"
-    return [
-        Settings(
-            storage_uri=uri,
-            work_folder=tmp_path / f"machine-{number}",
-            storage_retry_seconds=retry_seconds,
-        ).storage
-        for number in range(count)
-    ]
 
 
 def folder_of(root: Path) -> Path:
