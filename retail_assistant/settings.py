@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from retail_assistant.objects import is_object_location
-from retail_assistant.storage.bucket import GCS, shared_uri, working_copy
+from retail_assistant.storage.bucket import GCS, LEASE_SECONDS, shared_uri, working_copy
 from retail_assistant.telemetry.redaction import HIDDEN, without_password
 
 PACKAGE_FOLDER = Path(__file__).parent
@@ -58,6 +58,12 @@ class Settings(BaseSettings):
         default=120.0,
         gt=0,
         description="With a bucket: for how long a call that fails is tried again.",
+    )
+    storage_lease_seconds: float = Field(
+        default=LEASE_SECONDS,
+        gt=0,
+        description="With a bucket: how soon others take over what a lost machine was at; the same on"
+        " all machines.",
     )
     object_uri: str | None = Field(
         default=None,
@@ -419,7 +425,8 @@ class Settings(BaseSettings):
         """
         if self.storage_uri.startswith(GCS):
             folder = self.work_folder.expanduser().resolve()
-            return working_copy(self.storage_uri, folder, self.storage_retry_seconds)
+            seconds = (self.storage_retry_seconds, self.storage_lease_seconds)
+            return working_copy(self.storage_uri, folder, *seconds)
         return Path(self.storage_uri).expanduser().resolve()
 
     @property

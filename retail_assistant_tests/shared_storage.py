@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from retail_assistant.settings import Settings
-from retail_assistant.storage import lease
 from retail_assistant_tests.emulator import BUCKET, CloudStorage, cloud_storage
 
 NUMBERS = itertools.count()
+LEASE_SECONDS = 2.0
 
 
 @pytest.fixture(scope="module")
@@ -22,23 +22,24 @@ def front(gcs_emulator: str) -> Iterator[CloudStorage]:
 
 @pytest.fixture(autouse=True)
 def cloud(front: CloudStorage, monkeypatch: pytest.MonkeyPatch) -> CloudStorage:
-    """The same on a good day, on which leases run out soon."""
+    """The same on a good day."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", front.url)
     front.fault = lambda _method, _path: None
-    monkeypatch.setattr(lease, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.2)
-    monkeypatch.setattr(lease, "LEASE_SECONDS", 2.0)
     return front
 
 
 def machines(tmp_path: Path, count: int = 2, retry_seconds: float = 20) -> list[Path]:
-    """The storage folders of several machines that share a new part of the bucket."""
+    """The storage folders of several machines that share a new part of the bucket.
+
+    Their leases run out soon.
+    """
     uri = f"gs://{BUCKET}/machines/{next(NUMBERS)}"
     return [
         Settings(
             storage_uri=uri,
             work_folder=tmp_path / f"machine-{number}",
             storage_retry_seconds=retry_seconds,
+            storage_lease_seconds=LEASE_SECONDS,
         ).storage
         for number in range(count)
     ]

@@ -19,7 +19,7 @@ from retail_assistant_tests.conftest import REPOSITORY
 from retail_assistant_tests.emulator import CloudStorage
 from retail_assistant_tests.launch.conftest import MakeSpec, environment, sample_spec
 from retail_assistant_tests.launch.waiting import lives, pids_of, wait_until
-from retail_assistant_tests.shared_storage import cloud, front, machines
+from retail_assistant_tests.shared_storage import LEASE_SECONDS, cloud, front, machines
 
 __all__ = ["cloud", "environment", "front", "sample_spec"]
 
@@ -162,7 +162,7 @@ def test_a_holder_that_lives_is_waited_for(tmp_path: Path) -> None:
     one, other = machines(tmp_path)
     with leased(folder_of(one)) as lost:
         with pytest.raises(LeaseError, match=r"process \d+ of .* is at it"):
-            wait_for_others(folder_of(other), seconds=lease.LEASE_SECONDS + 1)
+            wait_for_others(folder_of(other), seconds=LEASE_SECONDS + 1)
         assert lost is not None
         assert not lost.is_set()
     wait_for_others(folder_of(other), seconds=0)

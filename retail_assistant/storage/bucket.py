@@ -35,6 +35,7 @@ LAST = "manifest.json"
 """The file that says a folder is finished: it is copied after all others."""
 
 MARK = ".bucket.json"
+LEASE_SECONDS = 120.0
 MOST_AT_ONCE = 8
 _STAGING = ".fetching-"
 _CHUNK = 1 << 20
@@ -57,12 +58,17 @@ class _Mark(BaseModel):
 
     uri: str
     retry_seconds: float
+    lease_seconds: float = LEASE_SECONDS
 
 
-def working_copy(uri: str, folder: Path, retry_seconds: float) -> Path:
+def working_copy(
+    uri: str, folder: Path, retry_seconds: float, lease_seconds: float = LEASE_SECONDS
+) -> Path:
     """The root of a bucket's working copy under `folder`, made ready."""
     root = folder.joinpath(*uri.removeprefix(GCS).rstrip("/").split("/"))
-    mark = _Mark(uri=uri.rstrip("/"), retry_seconds=retry_seconds).model_dump_json()
+    mark = _Mark(
+        uri=uri.rstrip("/"), retry_seconds=retry_seconds, lease_seconds=lease_seconds
+    ).model_dump_json()
     path = root / MARK
     if not path.is_file() or path.read_text() != mark:
         write_atomically(path, mark)
@@ -85,7 +91,7 @@ def _root_of(path: Path) -> Path | None:
 @lru_cache(maxsize=32)
 def _bucket_at(root: Path) -> "Bucket":
     mark = _Mark.model_validate_json((root / MARK).read_text())
-    return Bucket(root, mark.uri, mark.retry_seconds)
+    return Bucket(root, mark.uri, mark.retry_seconds, mark.lease_seconds)
 
 
 def shared_uri(path: Path) -> str:
@@ -172,11 +178,13 @@ class Bucket:
     root: of the working copy.
     uri: gs://bucket/prefix.
     retry_seconds: for how long a call that fails for a reason that passes is tried again.
+    lease_seconds: how long a lease (`lease`) holds that nobody renews.
     """
 
     root: Path
     uri: str
     retry_seconds: float
+    lease_seconds: float = LEASE_SECONDS
     _seen: dict[str, int] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 

@@ -1,10 +1,10 @@
 """A lease: of several machines that share a bucket one is at a piece of work, the others wait.
 
 A small object says who is at it. Its holder writes it again every now and then; a lease that is
-not written for LEASE_SECONDS is taken over. No clocks are compared: who waits measures with its own
-for how long the object's generation has stayed the same, as the leader election of Kubernetes does
-(client-go, tools/leaderelection). Every write is for one generation only, so of two that take a
-lease over one does.
+not written for a while (`RETAIL_STORAGE_LEASE_SECONDS`) is taken over. No clocks are compared: who
+waits measures with its own for how long the object's generation has stayed the same, as the leader
+election of Kubernetes does (client-go, tools/leaderelection). Every write is for one generation
+only, so of two that take a lease over one does.
 
 It keeps work from being done twice, not artefacts from damage: those are named by their fingerprint,
 and the first that is whole counts (`Bucket.publish`). So a holder that cannot reach the bucket goes
@@ -30,9 +30,9 @@ from retail_assistant.storage.files import StorageError
 LEASE = ".lease"
 """Ends the name of a lease, which lies beside the folder that it is for."""
 
-LEASE_SECONDS = 120.0
-RENEW_SECONDS = 30.0
-LOOK_SECONDS = 5.0
+RENEWALS, LOOKS = 4, 20
+"""In the time that a lease holds."""
+
 DAY_SECONDS = 86_400.0
 _MACHINE = ".machine"
 
@@ -133,7 +133,7 @@ class _Lease:
     def release(self) -> None:
         """Let others have it."""
         self._over.set()
-        self._renewing.join(RENEW_SECONDS)
+        self._renewing.join(self._bucket.lease_seconds / RENEWALS)
         if not self.lost.is_set():
             # Else it runs out by itself: what the work came to must not be hidden by this.
             with contextlib.suppress(BucketError):
@@ -145,7 +145,7 @@ class _Lease:
         )
 
     def _renew(self) -> None:
-        while not self._over.wait(RENEW_SECONDS):
+        while not self._over.wait(self._bucket.lease_seconds / RENEWALS):
             renewed = self._holder.renewed + 1
             self._holder = self._holder.model_copy(update={"renewed": renewed})
             try:
@@ -177,6 +177,7 @@ def _until_free(bucket: Bucket, path: Path, own: str | None, seconds: float) -> 
 
     `own`: the machine whose lease may be taken at once.
     """
+    pause = bucket.lease_seconds / LOOKS
     ends = time.monotonic() + seconds
     seen: int | None = None
     still, looked = 0.0, time.monotonic()
@@ -184,9 +185,9 @@ def _until_free(bucket: Bucket, path: Path, own: str | None, seconds: float) -> 
         generation, text = bucket.current(path)
         now = time.monotonic()
         # While the bucket was away its holder could not renew it either.
-        still = still + min(now - looked, 2 * LOOK_SECONDS) if generation == seen else 0.0
+        still = still + min(now - looked, 2 * pause) if generation == seen else 0.0
         holder = _holder(text)
-        if text is None or still >= LEASE_SECONDS or (holder and holder.machine == own):
+        if text is None or still >= bucket.lease_seconds or (holder and holder.machine == own):
             return generation
         who = f"process {holder.process} of {holder.machine}" if holder else "somebody"
         if now >= ends:
@@ -194,7 +195,7 @@ def _until_free(bucket: Bucket, path: Path, own: str | None, seconds: float) -> 
         if seen is None:
             logger.info("%s: %s is at it; waiting", path.name, who)
         seen, looked = generation, now
-        time.sleep(LOOK_SECONDS)
+        time.sleep(pause)
 
 
 def _holder(text: str | None) -> Holder | None:

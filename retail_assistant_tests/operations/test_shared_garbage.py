@@ -130,11 +130,8 @@ def test_what_is_begun_to_be_used_meanwhile_is_put_back(
 
 
 @pytest.mark.fault("Two machines collect garbage at once", "The second is refused")
-def test_one_machine_collects_at_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_machine_collects_at_a_time(tmp_path: Path) -> None:
     one, other = machines(tmp_path)
-    monkeypatch.setattr(trash, "LEASE_SECONDS", 0.2)
     with (
         leased(one / "trash" / "collection"),
         pytest.raises(StorageError, match="another collection"),

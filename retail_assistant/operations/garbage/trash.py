@@ -25,8 +25,8 @@ from retail_assistant.operations.garbage.collection import (
 from retail_assistant.operations.garbage.references import LOCKS, References
 from retail_assistant.operations.garbage.snapshot import seen
 from retail_assistant.storage import StorageError
-from retail_assistant.storage.bucket import names_in, read_pointer, write_pointer
-from retail_assistant.storage.lease import LEASE_SECONDS, LeaseError, leased
+from retail_assistant.storage.bucket import bucket_of, names_in, read_pointer, write_pointer
+from retail_assistant.storage.lease import LeaseError, leased
 from retail_assistant.storage.moves import delete, each, is_there, move
 
 TRASH = "trash"
@@ -89,11 +89,13 @@ def throw_away(root: Path, *, older_than: float, champions: int) -> Thrown:
 def _alone(root: Path) -> Iterator[None]:
     """One collection at a time, of all processes and machines."""
     (root / TRASH).mkdir(parents=True, exist_ok=True)
+    bucket = bucket_of(root)
+    # As long as it takes to see that a machine which had begun is gone.
+    patience = 0.0 if bucket is None else 2 * bucket.lease_seconds
     with ExitStack() as held:
         try:
             held.enter_context(FileLock(root / TRASH / ".lock", timeout=0))
-            # As long as it takes to see that a machine which had begun is gone.
-            held.enter_context(leased(root / TRASH / _COLLECTION, 2 * LEASE_SECONDS))
+            held.enter_context(leased(root / TRASH / _COLLECTION, patience))
         except (Timeout, LeaseError) as error:
             raise StorageError(f"another collection of {root} is running; try again") from error
         yield
