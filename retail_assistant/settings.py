@@ -62,8 +62,8 @@ class Settings(BaseSettings):
     storage_lease_seconds: float = Field(
         default=LEASE_SECONDS,
         gt=0,
-        description="With a bucket: how soon others take over what a lost machine was at; the same on"
-        " all machines.",
+        description="With a bucket: how soon others take over what a lost machine was at; the same"
+        " on all machines.",
     )
     object_uri: str | None = Field(
         default=None,

@@ -1,9 +1,9 @@
 """What work has cost: a row a finished artefact, from the manifests in the storage folder.
 
 Nothing is kept beside them, but for what garbage collection has removed since
-(`costs/removed/`, a file a collection). With a bucket it is the work of all machines that share it.
-Work that failed, or is not finished, leaves no manifest and is not in it. What is not known is None,
-and counted as such: never 0.
+(`costs/removed/`, a file a collection). With a bucket it is the work of all machines that share
+it. Work that failed, or is not finished, leaves no manifest and is not in it. What is not known is
+None, and counted as such: never 0.
 """
 
 import json

@@ -6,9 +6,9 @@ waits measures with its own for how long the object's generation has stayed the 
 election of Kubernetes does (client-go, tools/leaderelection). Every write is for one generation
 only, so of two that take a lease over one does.
 
-It keeps work from being done twice, not artefacts from damage: those are named by their fingerprint,
-and the first that is whole counts (`Bucket.publish`). So a holder that cannot reach the bucket goes
-on: nobody who reaches it as little can take the work over.
+It keeps work from being done twice, not artefacts from damage: those are named by their
+fingerprint, and the first that is whole counts (`Bucket.publish`). So a holder that cannot reach
+the bucket goes on: nobody who reaches it as little can take the work over.
 """
 
 import contextlib

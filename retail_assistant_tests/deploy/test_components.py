@@ -1,9 +1,8 @@
-"""What an installation may take in beside an overlay: valid, restricted, and reached by who needs it."""
+"""What an installation may take in beside an overlay: valid, restricted, within the network."""
 
 import re
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 

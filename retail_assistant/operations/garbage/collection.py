@@ -71,9 +71,7 @@ def garbage(root: Path, *, older_than: float, champions: int, now: float | None 
         return garbage_in(folder, older_than=older_than, champions=champions, now=now)
 
 
-def garbage_in(
-    root: Path, *, older_than: float, champions: int, now: float | None = None
-) -> Found:
+def garbage_in(root: Path, *, older_than: float, champions: int, now: float | None = None) -> Found:
     """As `garbage`, of a folder that is as all machines see it.
 
     Args:

@@ -1,8 +1,8 @@
 """Feedback of several machines: the rows of `records`, in a PostgreSQL database of their own.
 
-For pods, whose disks go with them. What is deleted can be read by nobody from then on; unlike SQLite
-with `secure_delete` the server overwrites it when it likes, and its backups have it for as long as
-they are kept (docs/production.md).
+For pods, whose disks go with them. What is deleted can be read by nobody from then on; unlike
+SQLite with `secure_delete` the server overwrites it when it likes, and its backups have it for as
+long as they are kept (docs/production.md).
 """
 
 from collections.abc import Iterator

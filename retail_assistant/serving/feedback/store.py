@@ -60,9 +60,7 @@ class FeedbackStore:
     with `keep=False`: the shopper opted out.
     """
 
-    def __init__(
-        self, root: Path, settings: ServingSettings, uri: SecretStr | None = None
-    ) -> None:
+    def __init__(self, root: Path, settings: ServingSettings, uri: SecretStr | None = None) -> None:
         """`root` is the storage folder, `uri` the database of feedback where there is one."""
         self.counts = FeedbackCounts()
         self._root, self._settings, self._uri = root, settings, uri
