@@ -57,7 +57,9 @@ class Holder(BaseModel):
 
 
 @contextmanager
-def leased(folder: Path, seconds: float = DAY_SECONDS) -> Iterator[Event | None]:
+def leased(
+    folder: Path, seconds: float = DAY_SECONDS, *, patient: bool = True
+) -> Iterator[Event | None]:
     """Hold the lease of a folder in a working copy, once nobody else does.
 
     Of the processes of one machine a lock has to keep all but one out before: what this machine
@@ -66,12 +68,13 @@ def leased(folder: Path, seconds: float = DAY_SECONDS) -> Iterator[Event | None]
     Args:
         folder: what the work is for.
         seconds: how long to wait for others.
+        patient: wait also for one that is seen to be at work, not only for one that may be gone.
 
     Yields:
         An event that is set where another machine has taken over; None without a bucket.
 
     Raises:
-        LeaseError: another machine is at it all the time.
+        LeaseError: another machine is at it all the time, or is seen to be at it.
         BucketError: the bucket cannot be read or written.
     """
     bucket = bucket_of(folder)
@@ -79,7 +82,7 @@ def leased(folder: Path, seconds: float = DAY_SECONDS) -> Iterator[Event | None]
         yield None
         return
     lease = _Lease(bucket, lease_of(folder))
-    lease.take(seconds)
+    lease.take(seconds, patient=patient)
     try:
         yield lease.lost
     finally:
@@ -116,12 +119,13 @@ class _Lease:
         )
         self._renewing = Thread(target=self._renew, name="lease", daemon=True)
 
-    def take(self, seconds: float) -> None:
+    def take(self, seconds: float, *, patient: bool) -> None:
         """Wait until it is free, and hold it."""
         ends = time.monotonic() + seconds
         while True:
             left = ends - time.monotonic()
-            free = _until_free(self._bucket, self._path, self._holder.machine, left)
+            own = self._holder.machine
+            free = _until_free(self._bucket, self._path, own, left, patient=patient)
             try:
                 self._write(free)
             except ConflictError:
@@ -172,7 +176,9 @@ class _Lease:
         return True
 
 
-def _until_free(bucket: Bucket, path: Path, own: str | None, seconds: float) -> int:
+def _until_free(
+    bucket: Bucket, path: Path, own: str | None, seconds: float, *, patient: bool = True
+) -> int:
     """The generation of a lease (0: there is none) that may be taken; waits until one may.
 
     `own`: the machine whose lease may be taken at once.
@@ -190,7 +196,8 @@ def _until_free(bucket: Bucket, path: Path, own: str | None, seconds: float) -> 
         if text is None or still >= bucket.lease_seconds or (holder and holder.machine == own):
             return generation
         who = f"process {holder.process} of {holder.machine}" if holder else "somebody"
-        if now >= ends:
+        is_alive = seen is not None and generation != seen
+        if now >= ends or (is_alive and not patient):
             raise LeaseError(f"{bucket.uri_of(path)}: {who} is at it; try again later")
         if seen is None:
             logger.info("%s: %s is at it; waiting", path.name, who)

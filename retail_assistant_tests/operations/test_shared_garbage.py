@@ -157,7 +157,7 @@ def test_images_that_no_table_of_any_machine_names_may_go(tmp_path: Path) -> Non
 
 
 @settings(
-    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(graphs)
 def test_a_bucket_s_garbage_is_that_of_a_folder(tmp_path: Path, graph: Mapping) -> None:

@@ -95,7 +95,7 @@ def _alone(root: Path) -> Iterator[None]:
     with ExitStack() as held:
         try:
             held.enter_context(FileLock(root / TRASH / ".lock", timeout=0))
-            held.enter_context(leased(root / TRASH / _COLLECTION, patience))
+            held.enter_context(leased(root / TRASH / _COLLECTION, patience, patient=False))
         except (Timeout, LeaseError) as error:
             raise StorageError(f"another collection of {root} is running; try again") from error
         yield
