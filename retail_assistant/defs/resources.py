@@ -143,7 +143,7 @@ def run_kuberay_job(
 
     spec.folder.mkdir(parents=True, exist_ok=True)
     # Here, not on a node with GPUs. It may be a run's own RayJob, which its lost pod has left.
-    wait_for_others(spec.folder)
+    wait_for_others(spec.folder, context.log.info)
     if read_manifest(spec.folder) is not None:
         return
     write_spec(spec)

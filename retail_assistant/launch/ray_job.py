@@ -139,7 +139,7 @@ def run_ray_job(
             job = _running_job(client, spec)
             if job is None:
                 # Not a job of this cluster: another machine's, or what a lost node has left.
-                wait_for_others(spec.folder)
+                wait_for_others(spec.folder, say)
                 if (done := read_manifest(spec.folder)) is not None:
                     return done
                 write_spec(spec)

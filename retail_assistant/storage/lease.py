@@ -17,7 +17,7 @@ import os
 import platform
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
@@ -89,8 +89,10 @@ def leased(
         lease.release()
 
 
-def wait_for_others(folder: Path, seconds: float = DAY_SECONDS) -> None:
-    """Wait while any process, of whichever machine, holds the lease of a folder.
+def wait_for_others(
+    folder: Path, say: Callable[[str], object] | None = None, seconds: float = DAY_SECONDS
+) -> None:
+    """Wait while any process, of whichever machine, holds the lease of a folder; `say` is told.
 
     Raises:
         LeaseError: it is held all the time.
@@ -98,7 +100,7 @@ def wait_for_others(folder: Path, seconds: float = DAY_SECONDS) -> None:
     """
     bucket = bucket_of(folder)
     if bucket is not None:
-        _until_free(bucket, lease_of(folder), None, seconds)
+        _until_free(bucket, lease_of(folder), None, seconds, say=say or logger.info)
 
 
 def lease_of(folder: Path) -> Path:
@@ -177,7 +179,13 @@ class _Lease:
 
 
 def _until_free(
-    bucket: Bucket, path: Path, own: str | None, seconds: float, *, patient: bool = True
+    bucket: Bucket,
+    path: Path,
+    own: str | None,
+    seconds: float,
+    *,
+    patient: bool = True,
+    say: Callable[[str], object] = logger.info,
 ) -> int:
     """The generation of a lease (0: there is none) that may be taken; waits until one may.
 
@@ -200,7 +208,7 @@ def _until_free(
         if now >= ends or (is_alive and not patient):
             raise LeaseError(f"{bucket.uri_of(path)}: {who} is at it; try again later")
         if seen is None:
-            logger.info("%s: %s is at it; waiting", path.name, who)
+            say(f"{bucket.uri_of(path)}: {who} is at it; waiting for what it makes")
         seen, looked = generation, now
         time.sleep(pause)
 
