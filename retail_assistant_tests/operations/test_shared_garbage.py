@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from retail_assistant.evaluation.candidates import answered_by
 from retail_assistant.launch.spec import ArtefactRef, read_artefact_ref, read_manifest
 from retail_assistant.operations.costs import all_work
 from retail_assistant.operations.garbage import trash
@@ -18,8 +19,16 @@ from retail_assistant.operations.garbage.trash import collections, empty, restor
 from retail_assistant.serving.feedback.store import remove_earlier_tables
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import StorageError, TableRef, TableStore, write_atomically
-from retail_assistant.storage.bucket import bucket_of, names_in, publish, shared_sizes
+from retail_assistant.storage.bucket import (
+    bucket_of,
+    fetch_folder,
+    names_in,
+    publish,
+    shared_sizes,
+    withdraw,
+)
 from retail_assistant.storage.lease import leased
+from retail_assistant_tests.evaluation.manifests import finished
 from retail_assistant_tests.operations.test_garbage import build, graphs, place, table
 from retail_assistant_tests.operations.works import finished_work, pointed
 from retail_assistant_tests.shared_storage import cloud, front, machines
@@ -200,3 +209,20 @@ def test_the_commands_know_the_bucket(
     assert len(json.loads(cli("costs", "--json").out)["work"]) == 2
     assert "in the trash" in cli("gc", "--older-than", "0", "--delete").out
     assert "2 things are back" in cli("gc", "restore").out
+
+
+def test_answers_that_another_machine_has_thrown_away_are_not_used(tmp_path: Path) -> None:
+    one, other = machines(tmp_path)
+    adapter = pointed(one, "adapter", made(one, 1), "mine")
+    folder = one / "artefacts" / "predictions" / "print"
+    answers = pl.DataFrame({"answer": ["it is"]})
+    finished(folder, {"predictions": answers}, {}, {"adapter": adapter.fingerprint})
+    config = {"variants": [{"name": "mine", "grounding": "none"}], "max_tokens": 8}
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"config": config}))
+    publish(folder)
+    assert answered_by(one, "mine", adapter.fingerprint) is not None
+    # The other one has seen that they are there, and not read them.
+    fetch_folder(other / "artefacts" / "predictions", "*/manifest.json")
+    withdraw(folder)
+    assert answered_by(other, "mine", adapter.fingerprint) is None
