@@ -78,9 +78,8 @@ def _answered(root: Path, job: str) -> Iterator[tuple[Answering, Path]]:
             continue
         answering = _of_job(root, manifest, job)
         if answering is not None:
-            answers = ArtefactRef(folder=path.parent, fingerprint=path.parent.name).path(
-                "predictions"
-            )
+            ref = ArtefactRef(folder=path.parent, fingerprint=path.parent.name)
+            answers = ref.path("predictions")
             # Of what was thrown away for all machines this one may have the manifest still.
             if answers.is_file():
                 yield answering, answers
