@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from retail_assistant.serving.feedback.records import FeedbackRecords
+from retail_assistant.serving.feedback.records import Records
+from retail_assistant.serving.feedback.shared_records import feedback_records
 from retail_assistant.settings import get_settings
 from retail_assistant.spreadsheets import spreadsheet_safe
 from retail_assistant.storage import StorageError, write_atomically
@@ -78,7 +79,8 @@ def forget(
     """Delete all that is kept of an answer: the turn, its thumbs, its rows in the tables."""
     from retail_assistant.serving.feedback.store import forget_answer
 
-    if not forget_answer(get_settings().storage, answer_id):
+    settings = get_settings()
+    if not forget_answer(settings.storage, answer_id, settings.feedback_uri):
         raise StorageError(f"nothing is kept of the answer {answer_id!r}")
     console.print(f"{answer_id} is forgotten", highlight=False, markup=False)
 
@@ -90,7 +92,8 @@ def prune() -> None:
     from retail_assistant.serving.options import get_serving_settings
 
     days = get_serving_settings().feedback_days
-    gone = prune_feedback(get_settings().storage, days)
+    settings = get_settings()
+    gone = prune_feedback(settings.storage, days, settings.feedback_uri)
     console.print(f"{gone} turns were older than {days} days", highlight=False)
 
 
@@ -154,8 +157,9 @@ def approve(
         console.print(f"For the next corpus: RETAIL_KNOWLEDGE={folder}", markup=False)
 
 
-def _kept() -> FeedbackRecords:
-    return FeedbackRecords(get_settings().storage)
+def _kept() -> Records:
+    settings = get_settings()
+    return feedback_records(settings.storage, settings.feedback_uri)
 
 
 def _print(title: str, frame: pl.DataFrame, top: int) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -45,7 +44,7 @@ def collect(
     """
     if context.invoked_subcommand is not None:
         return
-    root = _folder()
+    root = get_settings().storage
     if delete:
         thrown = throw_away(root, older_than=older_than, champions=champions)
         if as_json:
@@ -81,7 +80,7 @@ def collect(
 def show_trash() -> None:
     """What is in the trash."""
     table = Table("collection", "at (UTC)", "things", "size")
-    for name, contents in collections(_folder()):
+    for name, contents in collections(get_settings().storage):
         size = sum(one.bytes for one in contents.candidates)
         table.add_row(
             name, f"{contents.at:%Y-%m-%d %H:%M}", str(len(contents.candidates)), decimal(size)
@@ -96,7 +95,7 @@ def put_back(
     ] = "",
 ) -> None:
     """Put what was thrown away back to its place."""
-    back, taken = restore(_folder(), collection)
+    back, taken = restore(get_settings().storage, collection)
     for one in taken:
         console.print(f"not back, its place is taken: {one.path}", highlight=False, markup=False)
     console.print(f"{len(back)} things are back at their places", highlight=False)
@@ -109,16 +108,8 @@ def empty_trash(
     ] = 0.0,
 ) -> None:
     """Delete what is in the trash, for good."""
-    freed = empty(_folder(), older_than=older_than)
+    freed = empty(get_settings().storage, older_than=older_than)
     console.print(f"{decimal(freed)} deleted", highlight=False)
-
-
-def _folder() -> Path:
-    settings = get_settings()
-    if "://" in settings.storage_uri:
-        # There the folder is a working copy, which lacks what others have pointed at.
-        raise ValueError(f"RETAIL_STORAGE_URI={settings.storage_uri}; allowed with gc: a folder")
-    return settings.storage
 
 
 def _table(candidates: list[Candidate]) -> Table:

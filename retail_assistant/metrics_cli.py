@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from threading import Event
 from typing import TYPE_CHECKING, Annotated
@@ -18,14 +19,18 @@ from prometheus_client import CollectorRegistry, generate_latest, start_http_ser
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from retail_assistant.operations.costs import MONTH, all_work, of_month, total
+from retail_assistant.operations.costs import MONTH, Work, all_work, of_month, total
 from retail_assistant.settings import Settings, get_settings
+from retail_assistant.storage.bucket import BucketError, bucket_of
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
 PORT = 9464
 """OpenTelemetry's for Prometheus."""
+
+COSTS_SECONDS = 300.0
+"""With a bucket costs are as old as that at most: each look lists all artefacts of all machines."""
 
 
 def metrics(
@@ -62,13 +67,17 @@ class OperationsMetrics(Collector):
 
     def __init__(self, instance: "DagsterInstance", settings: Settings) -> None:
         self._instance, self._settings = instance, settings
+        self._work: list[Work] = []
+        self._looked = -COSTS_SECONDS
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Everything."""
         yield from self._runs()
         yield from self._costs()
-        free = shutil.disk_usage(self._settings.storage).free
-        yield GaugeMetricFamily("retail_storage_free_bytes", "Of the storage's disk.", value=free)
+        if bucket_of(self._settings.storage) is None:
+            free = shutil.disk_usage(self._settings.storage).free
+            text = "Of the storage's disk."
+            yield GaugeMetricFamily("retail_storage_free_bytes", text, value=free)
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         """Nothing is looked up to be registered."""
@@ -94,7 +103,7 @@ class OperationsMetrics(Collector):
 
     def _costs(self) -> Iterator[GaugeMetricFamily]:
         month = datetime.now(UTC).strftime(MONTH)
-        spent = total(month, of_month(all_work(self._settings.storage), month), self._settings)
+        spent = total(month, of_month(self._all_work(), month), self._settings)
         # What is not known is left out: 0 would be a number.
         known = {
             "device_hours": spent.device_hours,
@@ -106,3 +115,14 @@ class OperationsMetrics(Collector):
             if value is not None:
                 text = f"Of this calendar month (UTC): {name.replace('_', ' ')}."
                 yield GaugeMetricFamily(f"retail_month_{name}", text, value=value)
+
+    def _all_work(self) -> list[Work]:
+        root = self._settings.storage
+        if bucket_of(root) is None:
+            return all_work(root)
+        if time.monotonic() - self._looked >= COSTS_SECONDS:
+            # A bucket that is away must not take the queue's numbers with it.
+            with suppress(BucketError):
+                self._work = all_work(root)
+            self._looked = time.monotonic()
+        return self._work

@@ -10,7 +10,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from retail_assistant.objects import is_object_location
-from retail_assistant.storage.bucket import GCS, shared_uri, working_copy
+from retail_assistant.storage.bucket import GCS, LEASE_SECONDS, shared_uri, working_copy
 from retail_assistant.telemetry.redaction import HIDDEN, redacted, without_password
 
 PACKAGE_FOLDER = Path(__file__).parent
@@ -20,7 +20,9 @@ SHIPPED_CORPUS_PROFILE = PACKAGE_FOLDER / "data" / "corpus.yaml"
 SHIPPED_PROMOTION_POLICY = PACKAGE_FOLDER / "data" / "promotion.yaml"
 SHIPPED_TEXTS = PACKAGE_FOLDER / "data" / "labelled_texts.csv"
 SHIPPED_STUDIES = PACKAGE_FOLDER / "studies"
-SECRET_SETTINGS = frozenset({"alert_webhook", "model_api_key", "signing_key_password"})
+SECRET_SETTINGS = frozenset(
+    {"alert_webhook", "feedback_uri", "model_api_key", "signing_key_password"}
+)
 """Not shown, also where they are wrong."""
 
 
@@ -60,6 +62,12 @@ class Settings(BaseSettings):
         default=120.0,
         gt=0,
         description="With a bucket: for how long a call that fails is tried again.",
+    )
+    storage_lease_seconds: float = Field(
+        default=LEASE_SECONDS,
+        gt=0,
+        description="With a bucket: how soon others take over what a lost machine was at; the same"
+        " on all machines.",
     )
     object_uri: str | None = Field(
         default=None,
@@ -156,6 +164,12 @@ class Settings(BaseSettings):
         description="MLflow tracking URI: a server (http://…, its name and password in"
         " MLFLOW_TRACKING_USERNAME and …_PASSWORD), or its database itself (postgresql://…, the"
         " password in PGPASSWORD); default: SQLite under the storage folder.",
+    )
+    feedback_uri: SecretStr | None = Field(
+        default=None,
+        description="The PostgreSQL database where shoppers' feedback is kept, for servers on"
+        " several machines: postgresql+psycopg2://user:password@host:port/database; default:"
+        " SQLite under the storage folder.",
     )
     postgres_bin: Path | None = Field(
         default=None,
@@ -325,6 +339,17 @@ class Settings(BaseSettings):
             raise ValueError("allowed: https://…, or http:// on localhost")
         return value
 
+    @field_validator("feedback_uri")
+    @classmethod
+    def _feedback_is_in_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        # Without a driver SQLAlchemy takes psycopg 3; installed is what Dagster needs too.
+        uri = re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", value.get_secret_value())
+        if not re.fullmatch(r"postgresql\+psycopg2://[^/\s]+/[^/\s]+", uri):
+            raise ValueError("allowed: postgresql+psycopg2://user:password@host:port/database")
+        return SecretStr(uri)
+
     @field_validator("budget")
     @classmethod
     def _budget_has_a_price(cls, value: float | None, info: ValidationInfo) -> float | None:
@@ -435,7 +460,8 @@ class Settings(BaseSettings):
         """
         if self.storage_uri.startswith(GCS):
             folder = self.work_folder.expanduser().resolve()
-            return working_copy(self.storage_uri, folder, self.storage_retry_seconds)
+            seconds = (self.storage_retry_seconds, self.storage_lease_seconds)
+            return working_copy(self.storage_uri, folder, *seconds)
         return Path(self.storage_uri).expanduser().resolve()
 
     @property

@@ -114,7 +114,10 @@ class CloudStorage:
 
     async def _generation(self, request: web.Request, body: bytes) -> str:
         """The generation of the object that a request is about; "0": there is none."""
-        name = request.query.get("name") or json.loads(_NAME.search(body)[1])  # type: ignore[index]
+        if request.method == "DELETE":
+            name = request.path.partition("/o/")[2]
+        else:
+            name = request.query.get("name") or json.loads(_NAME.search(body)[1])  # type: ignore[index]
         address = f"{self._emulator}/storage/v1/b/{BUCKET}/o/{quote(name, safe='')}"
         async with aiohttp.ClientSession() as session, session.get(address) as answer:
             if answer.status == 404:

@@ -1,6 +1,7 @@
 """Storage in a bucket: the working copies of two machines, a real server, good days and bad."""
 
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -286,10 +287,13 @@ def test_a_wrong_bucket_is_named(cloud: CloudStorage, tmp_path: Path) -> None:
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
-    # Without ? and #, which the emulator does not quote in the links that it gives.
+    # Without ? and #, and what looks quoted (%aa): the emulator quotes no links that it gives.
     files=st.dictionaries(
         st.text("abc/é ü%+", min_size=1, max_size=12).filter(
-            lambda name: not any(part in ("", ".", "..") for part in name.split("/"))
+            lambda name: (
+                not any(part in ("", ".", "..") for part in name.split("/"))
+                and not re.search("%[abc]{2}", name)
+            )
         ),
         st.binary(max_size=200),
         max_size=4,

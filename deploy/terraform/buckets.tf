@@ -52,6 +52,21 @@ resource "google_storage_bucket" "this" {
     }
   }
 
+  # What shoppers said and is deleted does not live on as a version.
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      days_since_noncurrent_time = 1
+      with_state                 = "ARCHIVED"
+      matches_prefix = [
+        "${local.storage_prefix}/tables/shopper_feedback/",
+        "${local.storage_prefix}/tables/feedback_candidates/",
+      ]
+    }
+  }
+
   lifecycle_rule {
     action {
       type = "AbortIncompleteMultipartUpload"
@@ -66,11 +81,13 @@ resource "google_storage_bucket" "this" {
 
 # Parts of the storage bucket that a stage may write and another may not. A managed folder is a prefix
 # with rights of its own. What each holds: docs/how-it-works.md, "Where things are".
+# `merged`: champions that the assistant itself merges with their base, where it serves without a GPU.
 locals {
   managed_folders = {
     artefacts = "${local.storage_prefix}/artefacts/"
     objects   = "${local.storage_prefix}/objects/"
     responses = "${local.storage_prefix}/responses/"
+    merged    = "${local.storage_prefix}/artefacts/served_model/"
     mlflow    = "mlflow/"
   }
 }

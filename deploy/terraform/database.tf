@@ -1,5 +1,6 @@
-# One PostgreSQL for Dagster and MLflow: two databases, two users. Together they write some rows a
-# second; a second instance would cost as much again and be one more thing to patch and back up.
+# One PostgreSQL for Dagster, MLflow and shoppers' feedback: a database and a user each. Together they
+# write some rows a second; a second instance would cost as much again and be one more thing to patch and
+# back up.
 
 resource "google_sql_database_instance" "this" {
   #checkov:skip=CKV_GCP_51:set below, where the check does not look
@@ -59,7 +60,7 @@ resource "google_sql_database_instance" "this" {
 
     dynamic "database_flags" {
       for_each = {
-        # Web server, daemon, code location, MLflow, and one connection for each run.
+        # Web server, daemon, code location, MLflow, the assistant, and one connection for each run.
         max_connections            = "200"
         log_min_duration_statement = "1000"
         log_lock_waits             = "on"
@@ -80,7 +81,7 @@ resource "google_sql_database_instance" "this" {
 }
 
 locals {
-  databases = toset(["dagster", "mlflow"])
+  databases = toset(["dagster", "mlflow", "feedback"])
 }
 
 resource "google_sql_database" "this" {

@@ -1,13 +1,14 @@
 # Who may do what: a Google service account for each stage, which only its Kubernetes service accounts
 # may be (workload identity). There are no keys.
 #
-# | identity        | storage bucket                        | catalog | secrets (secrets.tf)             |
-# |-----------------|---------------------------------------|---------|----------------------------------|
-# | retail-dagster  | reads and writes                      | reads   | its database, Ray, proxy, judge  |
-# | retail-training | reads; writes artefacts and responses | reads   | model hub, generator             |
-# | retail-images   | reads; writes artefacts and objects   | -       | -                                |
-# | retail-serving  | reads                                 | -       | the key to its metrics           |
-# | retail-mlflow   | reads and writes mlflow/ only         | -       | its database                     |
+# | identity        | storage bucket                        | catalog | secrets (secrets.tf)                      |
+# |-----------------|---------------------------------------|---------|-------------------------------------------|
+# | retail-dagster  | reads and writes                      | reads   | its database, feedback, Ray, proxy, judge |
+# | retail-training | reads; writes artefacts and responses | reads   | model hub, generator                      |
+# | retail-images   | reads; writes artefacts and objects   | -       | -                                         |
+# | retail-serving  | reads; writes merged champions        | -       | the key to its metrics, feedback          |
+# | retail-mlflow   | reads and writes mlflow/ only         | -       | its database                              |
+# | retail-traces   | - (writes traces)                     | -       | -                                         |
 
 locals {
   # Each with the Kubernetes service accounts that are it.
@@ -17,6 +18,7 @@ locals {
     "retail-images"   = ["retail-images"]
     "retail-serving"  = ["retail-serving"]
     "retail-mlflow"   = ["retail-mlflow"]
+    "retail-traces"   = ["retail-traces"]
   }
 
   pods = merge([
@@ -40,6 +42,7 @@ locals {
     "retail-images writes artefacts"   = { folder = "artefacts", identity = "retail-images" }
     "retail-images writes objects"     = { folder = "objects", identity = "retail-images" }
     "retail-mlflow writes mlflow"      = { folder = "mlflow", identity = "retail-mlflow" }
+    "retail-serving writes merged"     = { folder = "merged", identity = "retail-serving" }
   }
 }
 
@@ -87,6 +90,13 @@ resource "google_project_iam_member" "generator" {
   project = var.project
   role    = "roles/aiplatform.user"
   member  = google_service_account.stage["retail-training"].member
+}
+
+# Traces, from the collector of deploy/kubernetes/components/traces.
+resource "google_project_iam_member" "traces" {
+  project = var.project
+  role    = "roles/cloudtrace.agent"
+  member  = google_service_account.stage["retail-traces"].member
 }
 
 # The adapter by which the assistant is scaled on its own metrics, as its makers install it.

@@ -13,9 +13,12 @@ locals {
     "generator-api-key"         = "retail-training"
     "mlflow-database-uri"       = "retail-mlflow"
     "assistant-metrics-key"     = "retail-serving"
+    "feedback-database-uri"     = "retail-serving"
   }
 
-  made_here = ["dagster-database-password", "mlflow-database-uri", "ray-auth-token"]
+  made_here = [
+    "dagster-database-password", "feedback-database-uri", "mlflow-database-uri", "ray-auth-token",
+  ]
 }
 
 resource "google_secret_manager_secret" "this" {
@@ -43,6 +46,13 @@ resource "google_secret_manager_secret_iam_member" "reader" {
   member    = google_service_account.stage[each.value].member
 }
 
+# Runs make a table and a report of what shoppers said, and delete what is too old.
+resource "google_secret_manager_secret_iam_member" "feedback_of_runs" {
+  secret_id = google_secret_manager_secret.this["feedback-database-uri"].id
+  role      = "roles/secretmanager.secretAccessor"
+  member    = google_service_account.stage["retail-dagster"].member
+}
+
 ephemeral "random_password" "ray" {
   length  = 48
   special = false
@@ -58,6 +68,12 @@ resource "google_secret_manager_secret_version" "dagster_database_password" {
 resource "google_secret_manager_secret_version" "mlflow_database_uri" {
   secret                 = google_secret_manager_secret.this["mlflow-database-uri"].id
   secret_data_wo         = "postgresql+psycopg2://mlflow:${ephemeral.random_password.database["mlflow"].result}@${google_sql_database_instance.this.private_ip_address}:5432/mlflow?sslmode=require"
+  secret_data_wo_version = var.password_version
+}
+
+resource "google_secret_manager_secret_version" "feedback_database_uri" {
+  secret                 = google_secret_manager_secret.this["feedback-database-uri"].id
+  secret_data_wo         = "postgresql+psycopg2://feedback:${ephemeral.random_password.database["feedback"].result}@${google_sql_database_instance.this.private_ip_address}:5432/feedback?sslmode=require"
   secret_data_wo_version = var.password_version
 }
 

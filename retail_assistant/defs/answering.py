@@ -130,7 +130,8 @@ def launch_together(
         # All runs take the folders in one order, so that none waits for one which waits for it.
         first, *beside = sorted(unanswered, key=lambda spec: spec.folder)
         with ExitStack() as turns:
-            held = [spec for spec in reversed(beside) if turns.enter_context(turn(spec)) is None]
+            taken = [(spec, turns.enter_context(turn(spec))) for spec in reversed(beside)]
+            held = [spec for spec, mine in taken if mine.done is None]
             # The first one's turn is the launcher's to take. Where another run has just answered
             # it, nothing is launched, and the others are next.
             launcher.launch(context, together([first, *held]))

@@ -8,7 +8,7 @@ import polars as pl
 from retail_assistant.defs.io_managers import column_schema, preview
 from retail_assistant.serving.feedback.candidates import feedback_candidates as candidates_of
 from retail_assistant.serving.feedback.masking import patterns_left
-from retail_assistant.serving.feedback.records import FeedbackRecords, of_the_judged
+from retail_assistant.serving.feedback.records import of_the_judged
 from retail_assistant.serving.feedback.report import (
     LEAST_ASKED,
     FeedbackReport,
@@ -16,6 +16,7 @@ from retail_assistant.serving.feedback.report import (
     headline,
     turns_by_day,
 )
+from retail_assistant.serving.feedback.shared_records import feedback_records
 from retail_assistant.serving.feedback.store import (
     catalog_if_any,
     prune_feedback,
@@ -53,8 +54,9 @@ def shopper_feedback(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     versions, and the report shows only questions that came repeatedly.
     """
     settings = get_settings()
-    gone = prune_feedback(settings.storage, get_serving_settings().feedback_days)
-    records = FeedbackRecords(settings.storage)
+    days, uri = get_serving_settings().feedback_days, settings.feedback_uri
+    gone = prune_feedback(settings.storage, days, uri)
+    records = feedback_records(settings.storage, uri)
     kept = records.snapshot()
     records.close()
     report = feedback_report(kept, catalog_if_any(settings.storage))

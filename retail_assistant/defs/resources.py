@@ -19,6 +19,7 @@ from retail_assistant.launch.ray_job import failure_of, run_ray_job
 from retail_assistant.launch.spec import ArtefactRef, LaunchError, LaunchSpec, read_manifest
 from retail_assistant.settings import Settings, get_settings
 from retail_assistant.storage.bucket import bucket_of, client
+from retail_assistant.storage.lease import wait_for_others
 from retail_assistant.telemetry import tracing
 from retail_assistant.telemetry.context import context_environment
 from retail_assistant.telemetry.logs import CloudFormatter, log_format
@@ -141,6 +142,10 @@ def run_kuberay_job(
     from dagster_ray.kuberay import PipesKubeRayJobClient
 
     spec.folder.mkdir(parents=True, exist_ok=True)
+    # Here, not on a node with GPUs. It may be a run's own RayJob, which its lost pod has left.
+    wait_for_others(spec.folder, context.log.info)
+    if read_manifest(spec.folder) is not None:
+        return
     write_spec(spec)
     cluster, variables = kubernetes_of(settings, spec.name), {**os.environ, **(told or {})}
     manifest = ray_job_manifest(spec, cluster, variables, uuid.uuid4().hex[:6])

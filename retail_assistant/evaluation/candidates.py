@@ -78,8 +78,11 @@ def _answered(root: Path, job: str) -> Iterator[tuple[Answering, Path]]:
             continue
         answering = _of_job(root, manifest, job)
         if answering is not None:
-            answers = ArtefactRef(folder=path.parent, fingerprint=path.parent.name)
-            yield answering, answers.path("predictions")
+            ref = ArtefactRef(folder=path.parent, fingerprint=path.parent.name)
+            answers = ref.path("predictions")
+            # Of what was thrown away for all machines this one may have the manifest still.
+            if answers.is_file():
+                yield answering, answers
 
 
 def _of_job(root: Path, manifest: Manifest, job: str) -> Answering | None:

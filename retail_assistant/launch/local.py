@@ -6,7 +6,8 @@ Of the cluster launchers it is the innermost part: a Ray job runs it on the node
 import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
@@ -33,9 +34,18 @@ from retail_assistant.launch.spec import (
 )
 from retail_assistant.launch.workload import PREEMPTED_MARK
 from retail_assistant.storage.bucket import fetch_folder, publish, withdraw
+from retail_assistant.storage.lease import LeaseError, leased
 from retail_assistant.telemetry.logs import readable
 
-__all__ = ["LOG_NAME", "how_it_ended", "quiet_environment", "run_local", "run_processes", "turn"]
+__all__ = [
+    "LOG_NAME",
+    "Turn",
+    "how_it_ended",
+    "quiet_environment",
+    "run_local",
+    "run_processes",
+    "turn",
+]
 
 LOG_NAME = "log.txt"
 LOG_TAIL_LINES = 15
@@ -57,11 +67,13 @@ CHILD_KILLED = re.compile(r"died with <Signals\.(SIG\w+): \d+>|Signal \d+ \((SIG
 def run_local(spec: LaunchSpec, given: Mapping[str, str] | None = None) -> Manifest:
     """Run a workload to its end on this machine, unless its artefact is there already.
 
-    Two runs of the same fingerprint take turns; the second finds the work done. However this ends,
-    an interrupt included, none of the workload's processes is left.
+    Two runs of the same fingerprint take turns, also those of two machines that share a bucket; the
+    second finds the work done. However this ends, an interrupt included, none of the workload's
+    processes is left.
 
     Raises:
-        Preempted: it was ended by a SIGTERM that this launcher did not send.
+        Preempted: it was ended by a SIGTERM that this launcher did not send, or another machine has
+            taken the work over.
         LaunchError: it failed, was killed or ran too long; says how, and shows the end of its log.
     """
     if spec.resources.nodes > 1:
@@ -69,42 +81,76 @@ def run_local(spec: LaunchSpec, given: Mapping[str, str] | None = None) -> Manif
             f"{spec.name}: nodes={spec.resources.nodes}; allowed with RETAIL_LAUNCHER=local: 1;"
             " several machines need ray or kuberay"
         )
-    with turn(spec) as done:
-        if done is not None:
-            return done
-        run_processes(spec, given or {}, spec.folder / LOG_NAME)
+    with turn(spec) as mine:
+        if mine.done is not None:
+            return mine.done
+        run_processes(spec, given or {}, spec.folder / LOG_NAME, stop=mine.lost)
+        if mine.is_lost and read_manifest(spec.folder) is None:
+            raise Preempted(
+                f"{spec.name}: another machine has taken the work over, for this one could not"
+                " reach the bucket; materialize again to have what it comes to"
+            )
         return finished_manifest(spec, spec.folder / LOG_NAME)
 
 
+@dataclass(frozen=True)
+class Turn:
+    """A time in which nobody else works in an artefact's folder."""
+
+    done: Manifest | None
+    """There is nothing to do."""
+
+    lost: Event | None
+    """Set where another machine has taken the work over; None: there is no other machine."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another machine has taken the work over."""
+        return self.lost is not None and self.lost.is_set()
+
+
 @contextmanager
-def turn(spec: LaunchSpec) -> Iterator[Manifest | None]:
-    """Hold the artefact's folder, made ready for work; yields the manifest where all is done."""
+def turn(spec: LaunchSpec) -> Iterator[Turn]:
+    """Hold the artefact's folder, made ready for work, here and in the bucket.
+
+    Raises:
+        LaunchError: others have held it for over a day.
+    """
     spec.folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(spec.folder / ".lock", timeout=WAIT_FOR_TWIN_SECONDS)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise LaunchError(f"{spec.name}: another run holds {spec.folder} for over a day") from error
-    try:
-        done = read_manifest(spec.folder)
-        if done is None:
-            end_left_behind(spec.module, str(spec.folder / SPEC_NAME))
-            # A damaged artefact is made again: until then its old manifest must not vouch for it.
-            (spec.folder / MANIFEST_NAME).unlink(missing_ok=True)
-            withdraw(spec.folder / MANIFEST_NAME)
-            # What another machine has left of it, such as checkpoints.
-            fetch_folder(spec.folder)
-            fetch_inputs(spec)
-            write_spec(spec)
+    with ExitStack() as held:
         try:
-            yield done
-        finally:
+            held.enter_context(FileLock(spec.folder / ".lock", timeout=WAIT_FOR_TWIN_SECONDS))
+            done, lost = read_manifest(spec.folder), None
             if done is None:
+                lost = held.enter_context(leased(spec.folder, WAIT_FOR_TWIN_SECONDS))
+                # What another machine has done while this one waited.
+                done = read_manifest(spec.folder)
+        except (Timeout, LeaseError) as error:
+            raise LaunchError(
+                f"{spec.name}: another run holds {spec.folder} for over a day"
+            ) from error
+        if done is None:
+            _make_ready(spec)
+        mine = Turn(done, lost)
+        try:
+            yield mine
+        finally:
+            # What who has lost the lease has half done is in the way of who has it.
+            if done is None and not mine.is_lost:
                 publish(spec.folder)
                 # It has grown since the manifest was written.
                 publish(spec.folder / LOG_NAME)
-    finally:
-        lock.release()
+
+
+def _make_ready(spec: LaunchSpec) -> None:
+    end_left_behind(spec.module, str(spec.folder / SPEC_NAME))
+    # A damaged artefact is made again: until then its old manifest must not vouch for it.
+    (spec.folder / MANIFEST_NAME).unlink(missing_ok=True)
+    withdraw(spec.folder / MANIFEST_NAME)
+    # What another machine has left of it, such as checkpoints.
+    fetch_folder(spec.folder)
+    fetch_inputs(spec)
+    write_spec(spec)
 
 
 def run_processes(

@@ -30,6 +30,7 @@ from retail_assistant.launch.spec import (
 )
 from retail_assistant.launch.workload import LAUNCHER_PID, PREEMPTED_MARK
 from retail_assistant.storage.bucket import bucket_of, fetch
+from retail_assistant.storage.lease import wait_for_others
 from retail_assistant.telemetry.redaction import SECRET_WORDS
 from retail_assistant.telemetry.tracing import TRACEPARENT
 
@@ -138,6 +139,10 @@ def run_ray_job(
             client = _client(server)
             job = _running_job(client, spec)
             if job is None:
+                # Not a job of this cluster: another machine's, or what a lost node has left.
+                wait_for_others(spec.folder, say)
+                if (done := read_manifest(spec.folder)) is not None:
+                    return done
                 write_spec(spec)
                 job = client.submit_job(**submission(spec, given or {}))
             say(f"Ray job {job} at {server.address}")

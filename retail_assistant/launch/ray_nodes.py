@@ -49,9 +49,9 @@ def run_on_nodes(spec: LaunchSpec) -> Manifest:
             f"{spec.name}: nodes={spec.resources.nodes}; allowed with the bucket {bucket.uri}: 1;"
             " several nodes need a storage folder that all of them see"
         )
-    with turn(spec) as done:
-        if done is not None:
-            return done
+    with turn(spec) as mine:
+        if mine.done is not None:
+            return mine.done
         import ray
 
         stop = spec.folder / STOP_NAME

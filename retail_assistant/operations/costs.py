@@ -1,12 +1,12 @@
 """What work has cost: a row a finished artefact, from the manifests in the storage folder.
 
 Nothing is kept beside them, but for what garbage collection has removed since
-(`costs/removed.jsonl`). Work that failed, or is not finished, leaves no manifest and is not in it.
-What is not known is None, and counted as such: never 0.
+(`costs/removed/`, a file a collection). With a bucket it is the work of all machines that share
+it. Work that failed, or is not finished, leaves no manifest and is not in it. What is not known is
+None, and counted as such: never 0.
 """
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -17,11 +17,15 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from retail_assistant.launch.spec import MANIFEST_NAME, SPEC_NAME, Manifest, read_manifest
 from retail_assistant.settings import Settings
+from retail_assistant.storage import write_atomically
+from retail_assistant.storage.bucket import fetch_folder, publish
 from retail_assistant.training.energy import SECONDS_AN_HOUR, training_cost
 
 By = Literal["asset", "job", "study"]
 MONTH = "%Y-%m"
-REMOVED = "removed.jsonl"
+COSTS = "costs"
+REMOVED = "removed"
+_LINES = ".jsonl"
 _TRAINED, _ENGINE = "train_seconds", "engine_start_seconds"
 
 
@@ -94,7 +98,12 @@ class Total(BaseModel):
 
 
 def all_work(root: Path) -> list[Work]:
-    """All finished work of a storage folder, the latest last."""
+    """All finished work of a storage folder, the latest last.
+
+    Raises:
+        BucketError: of a bucket's working copy: the bucket cannot be read.
+    """
+    fetch_folder(root / "artefacts", f"*/*/{MANIFEST_NAME}", f"*/*/{SPEC_NAME}")
     manifests = sorted((root / "artefacts").glob(f"*/*/{MANIFEST_NAME}"))
     found = [one for path in manifests if (one := work_of(path.parent)) is not None]
     there = {(one.asset, one.fingerprint) for one in found}
@@ -126,17 +135,13 @@ def work_of(folder: Path) -> Work | None:
     )
 
 
-def keep_cost(root: Path, folder: Path) -> None:
-    """Note what an artefact cost before it is thrown away."""
-    work = work_of(folder)
-    if work is None:
-        return
-    path = root / "costs" / REMOVED
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(work.model_dump_json() + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+def keep_costs(root: Path, name: str, folders: Iterable[Path]) -> None:
+    """Note what artefacts cost before they are thrown away; `name` is the collection's."""
+    lines = [work.model_dump_json() for folder in folders if (work := work_of(folder)) is not None]
+    if lines:
+        path = root / COSTS / REMOVED / f"{name}{_LINES}"
+        write_atomically(path, "".join(f"{line}\n" for line in lines))
+        publish(path)
 
 
 def of_month(work: Iterable[Work], month: str | None) -> list[Work]:
@@ -241,13 +246,13 @@ def _shares(work: Sequence[Work]) -> Iterator[Work]:
 
 
 def _removed(root: Path) -> Iterator[Work]:
-    try:
-        lines = (root / "costs" / REMOVED).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return
-    for line in lines:
-        try:
-            yield Work.model_validate_json(line)
-        except ValidationError:
-            # The last line of a process that was killed.
-            continue
+    folder = root / COSTS
+    fetch_folder(folder, f"*{_LINES}")
+    # One file for all collections was written by earlier versions.
+    for path in sorted([*folder.glob(f"{REMOVED}{_LINES}"), *folder.glob(f"{REMOVED}/*{_LINES}")]):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                yield Work.model_validate_json(line)
+            except ValidationError:
+                # The last line of a process that was killed.
+                continue

@@ -39,7 +39,7 @@ async def serve(settings: Settings, serving: ServingSettings, say: Callable[[str
         RuntimeError: the index cannot be opened.
     """
     live = LiveAssistant(settings, serving, open_catalog)
-    feedback = FeedbackStore(settings.storage, serving)
+    feedback = FeedbackStore(settings.storage, serving, settings.feedback_uri)
     say("opening the catalog index")
     async with live.running():
         feedback.start()

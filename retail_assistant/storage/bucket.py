@@ -13,7 +13,8 @@ import base64
 import fnmatch
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -35,6 +36,7 @@ LAST = "manifest.json"
 """The file that says a folder is finished: it is copied after all others."""
 
 MARK = ".bucket.json"
+LEASE_SECONDS = 120.0
 MOST_AT_ONCE = 8
 _STAGING = ".fetching-"
 _CHUNK = 1 << 20
@@ -57,12 +59,17 @@ class _Mark(BaseModel):
 
     uri: str
     retry_seconds: float
+    lease_seconds: float = LEASE_SECONDS
 
 
-def working_copy(uri: str, folder: Path, retry_seconds: float) -> Path:
+def working_copy(
+    uri: str, folder: Path, retry_seconds: float, lease_seconds: float = LEASE_SECONDS
+) -> Path:
     """The root of a bucket's working copy under `folder`, made ready."""
     root = folder.joinpath(*uri.removeprefix(GCS).rstrip("/").split("/"))
-    mark = _Mark(uri=uri.rstrip("/"), retry_seconds=retry_seconds).model_dump_json()
+    mark = _Mark(
+        uri=uri.rstrip("/"), retry_seconds=retry_seconds, lease_seconds=lease_seconds
+    ).model_dump_json()
     path = root / MARK
     if not path.is_file() or path.read_text() != mark:
         write_atomically(path, mark)
@@ -85,7 +92,7 @@ def _root_of(path: Path) -> Path | None:
 @lru_cache(maxsize=32)
 def _bucket_at(root: Path) -> "Bucket":
     mark = _Mark.model_validate_json((root / MARK).read_text())
-    return Bucket(root, mark.uri, mark.retry_seconds)
+    return Bucket(root, mark.uri, mark.retry_seconds, mark.lease_seconds)
 
 
 def shared_uri(path: Path) -> str:
@@ -100,15 +107,15 @@ def fetch(path: Path) -> None:
         bucket.fetch(path)
 
 
-def fetch_folder(folder: Path, only: str = "*") -> None:
+def fetch_folder(folder: Path, *only: str) -> None:
     """Have all that the bucket has of a folder here, finished or not.
 
     Args:
         folder: in the working copy.
-        only: a pattern of the names that are wanted, below the folder.
+        only: patterns of the names that are wanted, below the folder; none: all.
     """
     if (bucket := bucket_of(folder)) is not None:
-        bucket.fetch_folder(folder, only)
+        bucket.fetch_folder(folder, *only)
 
 
 def publish(path: Path) -> None:
@@ -172,11 +179,13 @@ class Bucket:
     root: of the working copy.
     uri: gs://bucket/prefix.
     retry_seconds: for how long a call that fails for a reason that passes is tried again.
+    lease_seconds: how long a lease (`lease`) holds that nobody renews.
     """
 
     root: Path
     uri: str
     retry_seconds: float
+    lease_seconds: float = LEASE_SECONDS
     _seen: dict[str, int] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
@@ -195,17 +204,31 @@ class Bucket:
             with self._explained("read", path):
                 self._fetch_file(path)
 
-    def fetch_folder(self, folder: Path, only: str = "*") -> None:
+    def fetch_folder(self, folder: Path, *only: str) -> None:
         """As the function `fetch_folder`."""
+        patterns = only or ("*",)
         with self._explained("read", folder):
             found = self._below(folder)
-            wanted = {name: one for name, one in found.items() if fnmatch.fnmatch(name, only)}
+            wanted = {
+                name: one
+                for name, one in found.items()
+                if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
+            }
             self._fetch_all(folder, wanted)
+
+    def below(self, folder: Path) -> dict[str, Any]:
+        """Google's `Blob` of each object below a folder, by its name from there."""
+        with self._explained("read", folder):
+            return self._below(folder)
+
+    def has(self, path: Path) -> bool:
+        """Whether there is an object of this name."""
+        with self._explained("read", path):
+            return self._bucket.get_blob(self._name(path), retry=self._retry) is not None
 
     def sizes(self, folder: Path) -> dict[str, int]:
         """As the function `shared_sizes`."""
-        with self._explained("read", folder):
-            return {name: blob.size for name, blob in self._below(folder).items()}
+        return {name: blob.size for name, blob in self.below(folder).items()}
 
     def publish(self, path: Path) -> None:
         """As the function `publish`."""
@@ -234,11 +257,7 @@ class Bucket:
 
     def read_pointer(self, path: Path) -> str | None:
         """As the function `read_pointer`; the working copy follows."""
-        with self._explained("read", path):
-            blob = self._bucket.get_blob(self._name(path), retry=self._retry)
-            # Before its content is read, which changes what the blob knows of itself.
-            generation = blob.generation if blob is not None else _NOBODY
-            text = blob.download_as_text(retry=self._retry) if blob is not None else None
+        generation, text = self.current(path)
         with self._lock:
             self._seen[self._name(path)] = generation
         if text is None:
@@ -249,32 +268,93 @@ class Bucket:
 
     def write_pointer(self, path: Path, text: str, *, new: bool = False) -> None:
         """As the function `write_pointer`, without the working copy."""
-        from google.api_core.exceptions import PreconditionFailed
-
         name = self._name(path)
         with self._lock:
             read = self._seen.pop(name, None)
         seen = _NOBODY if new else read
-        with self._explained("write", path):
-            if seen is None:
+        if seen is None:
+            with self._explained("write", path):
                 there = self._bucket.get_blob(name, retry=self._retry)
-                seen = there.generation if there is not None else _NOBODY
+            seen = there.generation if there is not None else _NOBODY
+        generation = self.replace(path, text, seen)
+        with self._lock:
+            self._seen[name] = generation
+
+    def current(self, path: Path) -> tuple[int, str | None]:
+        """The generation of a small object, and its text; 0 and None: there is none."""
+        from google.api_core.exceptions import NotFound
+
+        with self._explained("read", path):
+            blob = self._bucket.get_blob(self._name(path), retry=self._retry)
+            if blob is None:
+                return _NOBODY, None
+            # Before its content is read, which changes what the blob knows of itself.
+            generation = int(blob.generation)
+            try:
+                return generation, blob.download_as_text(retry=self._retry)
+            except NotFound:
+                return _NOBODY, None
+
+    def replace(self, path: Path, text: str, generation: int) -> int:
+        """Write a small object that is of this generation (0: that is not there); the new one.
+
+        Raises:
+            ConflictError: somebody else has written it meanwhile.
+        """
+        from google.api_core.exceptions import PreconditionFailed
+
+        with self._explained("write", path):
             blob = self._blob(path)
             try:
                 blob.upload_from_string(
-                    text, "application/json", if_generation_match=seen, retry=self._retry
+                    text, "application/json", if_generation_match=generation, retry=self._retry
                 )
-                generation = blob.generation
+                return int(blob.generation)
             except PreconditionFailed as error:
                 # Where an answer was lost, the second try meets what the first has written.
-                blob = self._bucket.get_blob(name, retry=self._retry)
-                generation = blob.generation if blob is not None else _NOBODY
-                if blob is None or blob.download_as_text(retry=self._retry) != text:
+                there, said = self.current(path)
+                if said != text:
                     raise ConflictError(
                         f"{self.uri_of(path)} was changed by another run meanwhile; run this again"
                     ) from error
-        with self._lock:
-            self._seen[name] = generation
+                return there
+
+    def remove(self, path: Path, generation: int) -> None:
+        """Delete a small object, unless it is gone or of another generation by now."""
+        from google.api_core.exceptions import NotFound, PreconditionFailed
+
+        with self._explained("delete", path), suppress(NotFound, PreconditionFailed):
+            self._blob(path).delete(if_generation_match=generation, retry=self._retry)
+
+    def read_all(self, pairs: list[tuple[Any, Path]]) -> None:
+        """Download objects to the paths beside them."""
+        with self._explained("read", self.root):
+            self._download(pairs)
+
+    def move(self, source: Path, target: Path) -> bool:
+        """Give a file, or a folder with all that is in it, another place; whether it was there.
+
+        All is copied, within the bucket, before anything is deleted. A manifest comes last and
+        goes first.
+        """
+        with self._explained("move", source):
+            own = self._bucket.get_blob(self._name(source), retry=self._retry)
+            found = self._below(source) | ({"": own} if own is not None else {})
+            names = {one: f"{self._name(target)}/{one}".rstrip("/") for one in found}
+            last = found.keys() & {LAST}
+            with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
+                for group in (found.keys() - last, last):
+                    list(pool.map(lambda one: self._copy(found[one], names[one]), sorted(group)))
+            self._delete(found[one] for one in last)
+            self._delete(found[one] for one in found.keys() - last)
+            return bool(found)
+
+    def _copy(self, blob: Any, name: str) -> None:
+        target, token = self._bucket.blob(name), None
+        while True:
+            token, _, _ = target.rewrite(blob, token=token, retry=self._retry)
+            if token is None:
+                return
 
     @cached_property
     def _bucket(self) -> Any:

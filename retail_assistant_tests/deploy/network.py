@@ -39,8 +39,9 @@ def _fits(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     there = expression["key"] in labels
     if expression["operator"] == "Exists":
         return there
-    assert expression["operator"] == "In"
-    return there and labels[expression["key"]] in expression["values"]
+    among = there and labels[expression["key"]] in expression["values"]
+    assert expression["operator"] in ("In", "NotIn")
+    return among if expression["operator"] == "In" else not among
 
 
 def _is_peer(peer: Mapping[str, Any], other: End) -> bool:

@@ -23,6 +23,7 @@ BOTH = [ip_network("192.0.0.0/24"), ip_network("192.88.99.0/24")]
 PUBLIC = Address("93.184.215.14")
 BALANCER = Address("35.191.0.9")
 METADATA = Address("169.254.169.254")
+DATABASE = Address("10.40.0.3")
 PRIVATE = (
     "10.0.0.7",
     "10.40.0.3",
@@ -145,14 +146,25 @@ def test_dagster_and_mlflow_are_reached_by_the_balancer_and_by_who_needs_them(
     assert not network.may_receive(location, BALANCER, 4000)
 
 
-def test_the_assistant_reaches_google_and_no_one_else(overlay: str, network: Network) -> None:
+def test_the_assistant_reaches_google_and_its_database(overlay: str, network: Network) -> None:
     (assistant,) = pods(overlay, "Deployment assistant")
     assert network.may_receive(assistant, BALANCER, 8000)
     assert network.may_receive(assistant, COLLECTOR, 8000)
     assert not network.may_receive(assistant, STRANGER, 8000)
     assert network.may_send(assistant, PUBLIC, 443)
     assert not any(network.may_send(assistant, Address(one), 443) for one in PRIVATE)
-    assert not network.may_send(assistant, Address("10.40.0.3"), 5432)
+    assert network.may_send(assistant, DATABASE, 5432)
+    for name, port in INSIDE.items():
+        for other in pods(overlay, f"Deployment {name}"):
+            assert not network.connects(assistant, other, port), name
+
+
+def test_metrics_are_read_by_collectors_only(overlay: str, network: Network) -> None:
+    (exporter,) = pods(overlay, "Deployment operations-metrics")
+    assert network.may_receive(exporter, COLLECTOR, 9464)
+    (assistant,) = pods(overlay, "Deployment assistant")
+    for other in (PUBLIC, BALANCER, STRANGER, assistant, RUN):
+        assert not network.may_receive(exporter, other, 9464)
 
 
 def test_databases_and_kubernetes_are_reached_by_those_that_say_so(
@@ -160,7 +172,7 @@ def test_databases_and_kubernetes_are_reached_by_those_that_say_so(
 ) -> None:
     for name, template in pods_of(overlay):
         pod = Pod(labels_of(template))
-        database = network.may_send(pod, Address("10.40.0.3"), 5432)
+        database = network.may_send(pod, DATABASE, 5432)
         kubernetes = network.may_send(pod, Address("172.16.0.2"), 443)
         assert database is ("retail-assistant/reaches-database" in pod.labels), name
         assert kubernetes is ("retail-assistant/reaches-kubernetes" in pod.labels), name

@@ -132,6 +132,7 @@ def test_stages_have_identities_of_their_own(overlay: str) -> None:
         "code-location": "retail-dagster",
         "dagster-webserver": "retail-dagster",
         "dagster-daemon": "retail-dagster",
+        "operations-metrics": "retail-dagster",
     }
     for name, account in accounts.items():
         spec = named(overlay, "Deployment", name)["spec"]["template"]["spec"]

@@ -169,6 +169,15 @@ def test_what_scales_watches_and_disrupts_the_assistant_finds_it(overlay: str) -
 
 
 @pytest.mark.parametrize("overlay", ALL)
+def test_what_is_watched_has_the_port_that_is_read(overlay: str) -> None:
+    for one in of_kind(overlay, "PodMonitoring"):
+        (endpoint,) = one["spec"]["endpoints"]
+        for pod in selected(overlay, one["spec"]["selector"].get("matchLabels", {})):
+            if isinstance(endpoint["port"], str):
+                assert endpoint["port"] in ports_of(pod), one["metadata"]["name"]
+
+
+@pytest.mark.parametrize("overlay", ALL)
 def test_every_ray_pod_shows_its_metrics_where_they_are_read(overlay: str) -> None:
     (endpoint,) = named(overlay, "PodMonitoring", "ray")["spec"]["endpoints"]
     clusters = [one["spec"] for one in of_kind(overlay, "RayCluster")]

@@ -159,6 +159,7 @@ def test_identities_have_no_broad_role_and_no_key(found: list[Block]) -> None:
         "google_project_iam_member.generator": "roles/aiplatform.user",
         "google_project_iam_member.metrics_adapter": "roles/monitoring.viewer",
         "google_project_iam_member.nodes": "roles/container.defaultNodeServiceAccount",
+        "google_project_iam_member.traces": "roles/cloudtrace.agent",
     }
     assert "condition" in resources["google_project_iam_member.build_sources"]
     grants = locals_of(found)["bucket_grants"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from retail_assistant.operations.costs import all_work, keep_cost, of_month, total, totals
+from retail_assistant.operations.costs import all_work, keep_costs, of_month, total, totals
 from retail_assistant_tests.operations.conftest import MakeSettings
 from retail_assistant_tests.operations.works import NOW, finished_work
 
@@ -93,11 +93,11 @@ def test_by_month_and_group(tmp_path: Path, settings_of: MakeSettings) -> None:
 def test_what_was_thrown_away_is_still_counted(tmp_path: Path) -> None:
     ref = finished_work(tmp_path, "adapter", {}, metrics={"train_seconds": 60.0})
     before = all_work(tmp_path)
-    keep_cost(tmp_path, ref.folder)
+    keep_costs(tmp_path, "20261128T000000Z", [ref.folder])
     assert all_work(tmp_path) == before
     for path in sorted(ref.folder.iterdir()):
         path.unlink()
     ref.folder.rmdir()
-    with (tmp_path / "costs" / "removed.jsonl").open("a") as stream:
+    with (tmp_path / "costs" / "removed" / "20261128T000000Z.jsonl").open("a") as stream:
         stream.write('{"cut off')
     assert all_work(tmp_path) == before

@@ -27,6 +27,8 @@ STORAGE = f"gs://{BUCKET}/rehearsal"
 CATALOG = f"gs://{BUCKET}/given/catalog.csv"
 SECONDS_TO_START = 300
 RAY_WORKERS = 2
+LEASE_SECONDS = 10.0
+"""After which another machine goes on with what a lost one was at."""
 ONE_IN = 9
 """Requests to the bucket that are refused."""
 SECONDS_TO_END = 40
@@ -66,7 +68,9 @@ class Stage:
     def settings(self) -> Settings:
         """What finds the storage, for this process."""
         return Settings(
-            storage_uri=STORAGE, work_folder=Path(self.environment["RETAIL_WORK_FOLDER"])
+            storage_uri=STORAGE,
+            work_folder=Path(self.environment["RETAIL_WORK_FOLDER"]),
+            storage_lease_seconds=LEASE_SECONDS,
         )
 
     def log(self, name: str) -> str:
@@ -122,6 +126,7 @@ def stage(timeline: Timeline, folder: Path, own: Mapping[str, str]) -> Iterator[
             "STORAGE_EMULATOR_HOST": cloud.url,
             "RETAIL_STORAGE_URI": STORAGE,
             "RETAIL_WORK_FOLDER": str(folder / "work"),
+            "RETAIL_STORAGE_LEASE_SECONDS": str(LEASE_SECONDS),
             "RETAIL_CATALOG_URI": CATALOG,
             "RETAIL_LOG_BUCKET": BUCKET,
             "RETAIL_MLFLOW_URI": mlflow,

@@ -16,17 +16,19 @@ import psutil
 from pydantic import BaseModel, ConfigDict, Field
 
 from retail_assistant.operations.garbage.references import (
+    IMAGES_ASSET,
     References,
     Stored,
     Window,
     is_finished,
 )
+from retail_assistant.operations.garbage.snapshot import seen
+from retail_assistant.storage.lease import LEASE
 
 SECONDS_A_DAY = 86_400
 SCRATCH_SECONDS = SECONDS_A_DAY
 """So old must be what a process that is gone has left half written: clocks and machines differ."""
 
-IMAGES_ASSET = "product_images"
 OBJECT_FOLDERS = ("images", "thumbnails")
 NOTHING_REFERS = "nothing refers to it"
 _DIGEST = "sha256"
@@ -61,6 +63,16 @@ class Found(NamedTuple):
 
 def garbage(root: Path, *, older_than: float, champions: int, now: float | None = None) -> Found:
     """What nothing in force refers to, of a storage folder.
+
+    Raises:
+        BucketError: of a bucket's working copy: the bucket cannot be read.
+    """
+    with seen(root) as folder:
+        return garbage_in(folder, older_than=older_than, champions=champions, now=now)
+
+
+def garbage_in(root: Path, *, older_than: float, champions: int, now: float | None = None) -> Found:
+    """As `garbage`, of a folder that is as all machines see it.
 
     Args:
         root: the folder.
@@ -128,6 +140,8 @@ def _scratch(root: Path, since: float) -> Iterator[tuple[Path, Kind, str]]:
                 path = Path(folder) / name
                 if _HALF_FILE.fullmatch(name) and path.lstat().st_mtime < since:
                     yield path, "scratch", "half a file, of a process that was killed"
+                if name.endswith(LEASE) and path.lstat().st_mtime < since:
+                    yield path, "scratch", "the lease of a machine that is gone"
 
 
 def _server_logs(root: Path, since: float) -> Iterator[tuple[Path, Kind, str]]:
@@ -139,7 +153,7 @@ def _server_logs(root: Path, since: float) -> Iterator[tuple[Path, Kind, str]]:
 
 
 def _objects(root: Path, references: References, since: float) -> Iterator[tuple[Path, Kind, str]]:
-    """Images and thumbnails that no table of images in force names; only in the folder here."""
+    """Images and thumbnails that no table of images in force names; of the storage's own only."""
     live = _images_in_force(references)
     if live is None:
         return

@@ -10,6 +10,7 @@ format has a field that nobody thought of here.
 import fcntl
 import json
 import re
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +20,18 @@ from typing import Any, Literal
 
 from retail_assistant.launch.spec import MANIFEST_NAME, SPEC_NAME
 from retail_assistant.serving.served import MERGED
+from retail_assistant.storage.lease import lease_of
 
 Kind = Literal["artefact", "table"]
 LOCKS = (".lock", "driver.lock")
+LEASE_COUNTS_SECONDS = 3600
+"""A lease is renewed every half minute; clocks differ."""
+
+CHAMPION_FILE = "champion.json"
+IMAGES_ASSET = "product_images"
+VOCABULARIES = frozenset({"tokenizer.json", "vocab.json"})
+"""Of a model: megabytes of words of its own, which name nothing of ours."""
+
 NAME_LENGTH = 20
 """Of a fingerprint, and of the part of a table's SHA-256 that is its file's name."""
 
@@ -113,7 +123,7 @@ class References:
 
     def _mark_champions(self) -> None:
         """The champion, and those that a rollback may lead to."""
-        champion = self.root / "champion.json"
+        champion = self.root / CHAMPION_FILE
         if champion.is_file():
             self._champions |= self._read(champion, "the champion")
         adapters: list[str] = []
@@ -209,7 +219,8 @@ def pointers(root: Path) -> Iterator[Path]:
 def documents_of(one: Stored) -> Iterator[Path]:
     """The documents of an artefact that may refer to others."""
     if one.kind == "artefact":
-        yield from sorted({*one.path.glob("*.json"), *one.path.glob("*/*.json")})
+        found = {*one.path.glob("*.json"), *one.path.glob("*/*.json")}
+        yield from sorted(path for path in found if path.name not in VOCABULARIES)
 
 
 def words_of(path: Path) -> set[str]:
@@ -231,7 +242,10 @@ def _words(lines: Iterable[str]) -> set[str]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process of this machine holds a lock in an artefact's folder."""
+    """Whether somebody is at work on an artefact: a process of this machine, or a lease tells."""
+    lease = lease_of(folder)
+    if lease.is_file() and time.time() - _written(lease) < LEASE_COUNTS_SECONDS:
+        return True
     for name in LOCKS:
         path = folder / name
         if not path.exists():

@@ -1,26 +1,38 @@
 """The trash: what was thrown away, until it is put back or the trash is emptied.
 
-A folder of the same disk for each collection, `<storage>/trash/<time>/`, with everything at its
-path and a list of it. Things are moved, one after the other: whatever kills this leaves each either
+A folder of the same disk or bucket for each collection, `<storage>/trash/<time>/`, with everything
+at its path and a list of it. Things are moved, one after the other: whatever kills this leaves each
 at its place or in the trash.
 """
 
-import shutil
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from retail_assistant.operations.costs import keep_cost
-from retail_assistant.operations.garbage.collection import SECONDS_A_DAY, Candidate, Found, garbage
+from retail_assistant.operations.costs import keep_costs
+from retail_assistant.operations.garbage.collection import (
+    SECONDS_A_DAY,
+    Candidate,
+    Found,
+    garbage_in,
+)
 from retail_assistant.operations.garbage.references import LOCKS, References
-from retail_assistant.storage import StorageError, write_atomically
+from retail_assistant.operations.garbage.snapshot import seen
+from retail_assistant.storage import StorageError
+from retail_assistant.storage.bucket import bucket_of, names_in, read_pointer, write_pointer
+from retail_assistant.storage.lease import LeaseError, leased
+from retail_assistant.storage.moves import delete, each, is_there, move
 
 TRASH = "trash"
 CONTENTS = "contents.json"
 _NAMED = "%Y%m%dT%H%M%SZ"
+_COLLECTION = "collection"
 
 
 class Contents(BaseModel):
@@ -54,45 +66,70 @@ def throw_away(root: Path, *, older_than: float, champions: int) -> Thrown:
     What somebody has begun to use meanwhile stays, or is put back.
 
     Raises:
-        StorageError: another collection is at it.
+        StorageError: another collection is at it, or the bucket cannot be read or written.
     """
+    with _alone(root):
+        with seen(root) as folder:
+            found = garbage_in(folder, older_than=older_than, champions=champions)
+            if not found.candidates:
+                return Thrown(trash="", moved=[], kept=[])
+            trash = _new_folder(root)
+            contents = Contents(at=datetime.now(UTC), candidates=found.candidates)
+            # First, so that what a killed process has moved is known.
+            _write(trash, contents)
+            keep_costs(
+                root,
+                trash.name,
+                [folder / one.path for one in found.candidates if one.kind == "artefact"],
+            )
+        return _throw(root, trash, contents, found)
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """One collection at a time, of all processes and machines."""
     (root / TRASH).mkdir(parents=True, exist_ok=True)
-    lock = FileLock(root / TRASH / ".lock", timeout=0)
-    try:
-        with lock:
-            found = garbage(root, older_than=older_than, champions=champions)
-            return _throw(root, found)
-    except Timeout as error:
-        raise StorageError(f"another collection of {root} is running; try again") from error
+    bucket = bucket_of(root)
+    # As long as it takes to see that a machine which had begun is gone.
+    patience = 0.0 if bucket is None else 2 * bucket.lease_seconds
+    with ExitStack() as held:
+        try:
+            held.enter_context(FileLock(root / TRASH / ".lock", timeout=0))
+            held.enter_context(leased(root / TRASH / _COLLECTION, patience, patient=False))
+        except (Timeout, LeaseError) as error:
+            raise StorageError(f"another collection of {root} is running; try again") from error
+        yield
 
 
-def _throw(root: Path, found: Found) -> Thrown:
-    if not found.candidates:
-        return Thrown(trash="", moved=[], kept=[])
-    trash = _new_folder(root)
-    contents = Contents(at=datetime.now(UTC), candidates=found.candidates)
-    # First, so that what a killed process has moved is known.
-    write_atomically(trash / CONTENTS, contents.model_dump_json(indent=1))
-    moved = [one for one in found.candidates if _moved(root, trash, one)]
-    again = References(root, found.references.window)
-    wanted = [one for one in moved if Path(one.path).name.split(".")[0] in again.words]
-    for one in wanted:
-        _move(trash / one.path, root / one.path)
-    kept = [one for one in found.candidates if (root / one.path).exists()]
+def _throw(root: Path, trash: Path, contents: Contents, found: Found) -> Thrown:
+    went = each(root, lambda one: _moved(root, trash, one), found.candidates)
+    moved = [one for one, gone in zip(found.candidates, went, strict=True) if gone]
+    with seen(root) as folder:
+        again = References(folder, found.references.window).words
+    wanted = [one for one in moved if Path(one.path).name.split(".")[0] in again]
+    each(root, lambda one: move(trash / one.path, root / one.path), wanted)
+    here = each(root, lambda one: is_there(root / one.path), found.candidates)
+    kept = [one for one, stays in zip(found.candidates, here, strict=True) if stays]
     moved = [one for one in moved if one not in wanted]
-    write_atomically(
-        trash / CONTENTS,
-        Contents(at=contents.at, candidates=moved).model_dump_json(indent=1),
-    )
+    _write(trash, Contents(at=contents.at, candidates=moved))
     return Thrown(trash=trash.name, moved=moved, kept=kept)
 
 
 def collections(root: Path) -> list[tuple[str, Contents]]:
-    """What is in the trash, by its name, the oldest first."""
+    """What is in the trash, by its name, the oldest first.
+
+    Raises:
+        StorageError: a list is damaged, or the bucket cannot be read.
+    """
     found = []
-    for path in sorted((root / TRASH).glob(f"*/{CONTENTS}")):
+    for listed in names_in(root / TRASH, f"*/{CONTENTS}"):
+        name, _, rest = listed.partition("/")
+        path = root / TRASH / listed
+        text = read_pointer(path) if rest == CONTENTS else None
+        if text is None:
+            continue
         try:
-            found.append((path.parent.name, Contents.model_validate_json(path.read_bytes())))
+            found.append((name, Contents.model_validate_json(text)))
         except ValidationError as error:
             raise StorageError(f"{path} is damaged; move its folder away by hand") from error
     return found
@@ -107,19 +144,21 @@ def restore(root: Path, name: str = "") -> tuple[list[Candidate], list[Candidate
         StorageError: there is no such collection.
     """
     trash, contents = _collection(root, name)
-    back, taken = [], []
-    for one in contents.candidates:
-        there = trash / one.path
-        if not there.exists():
-            continue
-        if (root / one.path).exists():
-            taken.append(one)
-            continue
-        _move(there, root / one.path)
-        back.append(one)
+    outcomes = each(root, lambda one: _restored(root, trash, one), contents.candidates)
+    pairs = list(zip(contents.candidates, outcomes, strict=True))
+    taken = [one for one, back in pairs if back is False]
     if not taken:
-        shutil.rmtree(trash)
-    return back, taken
+        delete(trash)
+    return [one for one, back in pairs if back], taken
+
+
+def _restored(root: Path, trash: Path, one: Candidate) -> bool | None:
+    """Whether it is back; False: its place is taken; None: it is not in the trash."""
+    if not is_there(trash / one.path):
+        return None
+    if is_there(root / one.path):
+        return False
+    return move(trash / one.path, root / one.path)
 
 
 def empty(root: Path, *, older_than: float = 0.0) -> int:
@@ -128,9 +167,13 @@ def empty(root: Path, *, older_than: float = 0.0) -> int:
     for name, contents in collections(root):
         if contents.at.timestamp() <= time.time() - older_than * SECONDS_A_DAY:
             trash = root / TRASH / name
-            freed += sum(one.bytes for one in contents.candidates if (trash / one.path).exists())
-            shutil.rmtree(trash)
+            freed += sum(each(root, partial(_bytes_there, trash), contents.candidates))
+            delete(trash)
     return freed
+
+
+def _bytes_there(trash: Path, one: Candidate) -> int:
+    return one.bytes if is_there(trash / one.path) else 0
 
 
 def _collection(root: Path, name: str) -> tuple[Path, Contents]:
@@ -145,36 +188,27 @@ def _collection(root: Path, name: str) -> tuple[Path, Contents]:
 
 def _new_folder(root: Path) -> Path:
     name = datetime.now(UTC).strftime(_NAMED)
-    taken = {path.name for path in (root / TRASH).iterdir()}
+    taken = {listed.partition("/")[0] for listed in names_in(root / TRASH)}
     names = [name, *(f"{name}-{number}" for number in range(2, len(taken) + 3))]
-    folder = root / TRASH / next(one for one in names if one not in taken)
-    folder.mkdir()
-    return folder
+    return root / TRASH / next(one for one in names if one not in taken)
+
+
+def _write(trash: Path, contents: Contents) -> None:
+    write_pointer(trash / CONTENTS, contents.model_dump_json(indent=1))
 
 
 def _moved(root: Path, trash: Path, one: Candidate) -> bool:
     """Whether it is in the trash now; not where a run has begun to work on it."""
     path = root / one.path
+    if one.kind != "artefact":
+        return move(path, trash / one.path)
     lock = next((path / name for name in LOCKS if (path / name).exists()), None)
-    if one.kind != "artefact" or lock is None:
-        return _gone(root, trash, one)
     try:
-        with FileLock(lock, timeout=0):
-            return _gone(root, trash, one)
-    except Timeout:
+        # At once or not at all; of a bucket the lock is one of this machine's own runs.
+        with ExitStack() as held:
+            if lock is not None:
+                held.enter_context(FileLock(lock, timeout=0))
+            held.enter_context(leased(path, 0))
+            return move(path, trash / one.path)
+    except (Timeout, LeaseError):
         return False
-
-
-def _gone(root: Path, trash: Path, one: Candidate) -> bool:
-    if one.kind == "artefact":
-        keep_cost(root, root / one.path)
-    try:
-        _move(root / one.path, trash / one.path)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _move(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    source.rename(target)

@@ -1,5 +1,7 @@
 """What is kept of shoppers' turns and thumbs: one SQLite file under `<storage>/serving/feedback/`.
 
+Of one machine, that is; several keep it in a database (`shared_records`).
+
 SQLite with a write-ahead log, and not a file an event: several server processes of a machine write
 to it at once, a process that is killed leaves whole rows or none, what is forgotten is overwritten
 (`secure_delete`), and a day of a busy shop is one file, not a million. The log needs memory that
@@ -13,11 +15,11 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import polars as pl
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -61,13 +63,14 @@ CREATE TABLE IF NOT EXISTS totals (name TEXT PRIMARY KEY, rows INTEGER NOT NULL)
 INSERT OR IGNORE INTO totals VALUES ('recorded', 0), ('pruned', 0), ('forgotten', 0);
 """
 _ADD_TURN = "INSERT OR IGNORE INTO turns VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_ROWS = """
+ROWS = """
 SELECT turns.answer_id, turns.at, turns.question, turns.answer, intent, declined, product_ids,
     verdicts.verdict, verdicts.comment, job, adapter, index_version
 FROM turns LEFT JOIN verdicts ON number = (
     SELECT max(number) FROM verdicts AS one WHERE one.answer_id = turns.answer_id)
 ORDER BY turns.at, turns.answer_id
 """
+"""A row a turn with its last verdict; columns as in FEEDBACK."""
 
 
 class TurnRecord(BaseModel):
@@ -108,8 +111,36 @@ class Snapshot(NamedTuple):
         return totals.recorded == self.turns.height + totals.pruned + totals.forgotten
 
 
+class Records(Protocol):
+    """What is kept, wherever; for one thread, any number of processes."""
+
+    def add_turn(self, turn: TurnRecord) -> bool:
+        """Keep a turn; False where one of this id is there already."""
+
+    def add_verdict(self, answer_id: str, verdict: Verdict, comment: str, at: datetime) -> bool:
+        """Keep a verdict on a turn that is kept; False where there is none."""
+
+    def prune(self, days: int, now: datetime | None = None) -> int:
+        """Delete what is older than so many days; the number of turns that went.
+
+        Of younger answers that nobody judged in UNJUDGED_TEXT_AGE, the texts go.
+        """
+
+    def forget(self, answer_id: str) -> bool:
+        """Delete a turn and its verdicts; False where there is none."""
+
+    def answer_ids(self) -> frozenset[str]:
+        """The answers that something is kept of."""
+
+    def snapshot(self) -> Snapshot:
+        """All that is kept, as of one moment."""
+
+    def close(self) -> None:
+        """Let go of it; the next call opens it again."""
+
+
 class FeedbackRecords:
-    """The records of a storage folder; for one thread, any number of processes."""
+    """The records of a storage folder, by the processes of one machine."""
 
     def __init__(self, root: Path) -> None:
         self.path = root / "serving" / "feedback" / "feedback.sqlite"
@@ -117,20 +148,8 @@ class FeedbackRecords:
 
     def add_turn(self, turn: TurnRecord) -> bool:
         """Keep a turn; False where one of this id is there already."""
-        row = (
-            turn.answer_id,
-            _milliseconds(turn.at),
-            turn.question,
-            turn.answer,
-            turn.intent,
-            turn.declined,
-            json.dumps(turn.product_ids),
-            turn.job,
-            turn.adapter,
-            turn.index,
-        )
         with self._writing() as database:
-            added = database.execute(_ADD_TURN, row).rowcount
+            added = database.execute(_ADD_TURN, row_of(turn)).rowcount
             _count(database, "recorded", added)
         return added > 0
 
@@ -140,7 +159,7 @@ class FeedbackRecords:
             found = database.execute(
                 "INSERT INTO verdicts (at, verdict, comment, answer_id)"
                 " SELECT ?, ?, ?, answer_id FROM turns WHERE answer_id = ?",
-                (_milliseconds(at), verdict, comment, answer_id),
+                (milliseconds(at), verdict, comment, answer_id),
             )
             return found.rowcount > 0
 
@@ -151,14 +170,14 @@ class FeedbackRecords:
         """
         now = now or datetime.now(UTC)
         with self._writing() as database:
-            oldest = _milliseconds(now - timedelta(days=days))
+            oldest = milliseconds(now - timedelta(days=days))
             gone = database.execute("DELETE FROM turns WHERE at < ?", (oldest,)).rowcount
             _count(database, "pruned", gone)
             database.execute(
                 "UPDATE turns SET question = NULL, answer = NULL WHERE at < ? AND declined IS NULL"
                 " AND question IS NOT NULL"
                 " AND NOT EXISTS (SELECT 1 FROM verdicts WHERE answer_id = turns.answer_id)",
-                (_milliseconds(now - UNJUDGED_TEXT_AGE),),
+                (milliseconds(now - UNJUDGED_TEXT_AGE),),
             )
         self._empty_log()
         return gone
@@ -184,14 +203,9 @@ class FeedbackRecords:
         if not self.path.exists():
             return Snapshot(pl.DataFrame(schema=FEEDBACK), Totals(0, 0, 0))
         with self._transaction("BEGIN") as database:
-            rows = database.execute(_ROWS).fetchall()
+            rows = database.execute(ROWS).fetchall()
             totals = dict(database.execute("SELECT name, rows FROM totals").fetchall())
-        frame = pl.DataFrame(
-            rows, schema={**FEEDBACK, "at": pl.Int64, "product_ids": pl.String}, orient="row"
-        )
-        ids = pl.col("product_ids").str.json_decode(pl.List(pl.String))
-        at = pl.col("at").cast(FEEDBACK["at"])
-        return Snapshot(frame.with_columns(at=at, product_ids=ids), Totals(**totals))
+        return snapshot_of(rows, Totals(**totals))
 
     def close(self) -> None:
         """Let go of the file."""
@@ -219,6 +233,32 @@ class FeedbackRecords:
             database.execute("ROLLBACK")
             raise
         database.execute("COMMIT")
+
+
+def row_of(turn: TurnRecord) -> tuple[Any, ...]:
+    """A turn as a row of the table `turns`."""
+    return (
+        turn.answer_id,
+        milliseconds(turn.at),
+        turn.question,
+        turn.answer,
+        turn.intent,
+        turn.declined,
+        json.dumps(turn.product_ids),
+        turn.job,
+        turn.adapter,
+        turn.index,
+    )
+
+
+def snapshot_of(rows: Sequence[Sequence[Any]], totals: Totals) -> Snapshot:
+    """What ROWS has found, as a frame."""
+    frame = pl.DataFrame(
+        rows, schema={**FEEDBACK, "at": pl.Int64, "product_ids": pl.String}, orient="row"
+    )
+    ids = pl.col("product_ids").str.json_decode(pl.List(pl.String))
+    at = pl.col("at").cast(FEEDBACK["at"])
+    return Snapshot(frame.with_columns(at=at, product_ids=ids), totals)
 
 
 def of_the_judged(turns: pl.DataFrame) -> pl.DataFrame:
@@ -259,5 +299,6 @@ def _count(database: sqlite3.Connection, name: str, rows: int) -> None:
     database.execute("UPDATE totals SET rows = rows + ? WHERE name = ?", (rows, name))
 
 
-def _milliseconds(at: datetime) -> int:
+def milliseconds(at: datetime) -> int:
+    """Since 1970."""
     return int(at.timestamp() * 1000)

@@ -16,12 +16,15 @@ from queue import Full, Queue
 from threading import Lock, Thread
 
 import polars as pl
+from pydantic import SecretStr
 
 from retail_assistant.serving.feedback.masking import catalog_words, masked
-from retail_assistant.serving.feedback.records import FeedbackRecords, TurnRecord, Verdict
+from retail_assistant.serving.feedback.records import Records, TurnRecord, Verdict
+from retail_assistant.serving.feedback.shared_records import feedback_records
 from retail_assistant.serving.options import ServingSettings
 from retail_assistant.serving.turns import TurnResult
 from retail_assistant.storage import StorageError, TableStore
+from retail_assistant.storage.bucket import bucket_of
 
 MOST_WAITING = 1_000
 PRUNE_SECONDS = 3_600.0
@@ -33,7 +36,7 @@ TABLES = ("shopper_feedback", "feedback_candidates")
 """Tables made from what shoppers said: they keep nothing that the records no longer have."""
 
 _LOG = logging.getLogger(__name__)
-_Task = Callable[[FeedbackRecords], object]
+_Task = Callable[[Records], object]
 
 
 @dataclass
@@ -57,10 +60,10 @@ class FeedbackStore:
     with `keep=False`: the shopper opted out.
     """
 
-    def __init__(self, root: Path, settings: ServingSettings) -> None:
-        """`root` is the storage folder."""
+    def __init__(self, root: Path, settings: ServingSettings, uri: SecretStr | None = None) -> None:
+        """`root` is the storage folder, `uri` the database of feedback where there is one."""
         self.counts = FeedbackCounts()
-        self._root, self._settings = root, settings
+        self._root, self._settings, self._uri = root, settings, uri
         self._queue: Queue[_Task | None] = Queue(MOST_WAITING)
         self._thread: Thread | None = None
         self._starting = Lock()
@@ -93,7 +96,7 @@ class FeedbackStore:
 
     def forget(self, answer_id: str) -> None:
         """Delete all that is kept of an answer."""
-        self._hand_over(partial(_forget, self._root, answer_id))
+        self._hand_over(partial(self._forget, answer_id))
 
     def flush(self) -> None:
         """Wait until all that was handed over is written, or failed."""
@@ -125,7 +128,7 @@ class FeedbackStore:
             self.counts.dropped += 1
 
     def _work(self) -> None:
-        records = FeedbackRecords(self._root)
+        records = feedback_records(self._root, self._uri)
         prune_at = time.monotonic() + PRUNE_SECONDS
         while (task := self._queue.get()) is not None:
             try:
@@ -143,16 +146,25 @@ class FeedbackStore:
         records.close()
         self._queue.task_done()
 
-    def _warm_up(self, _records: FeedbackRecords) -> None:
+    def _warm_up(self, _records: Records) -> None:
         masked("Call Priya Sharma at 98765 43210.", MAX_QUESTION, self._known)
 
-    def _begin(self, records: FeedbackRecords) -> None:
+    def _begin(self, records: Records) -> None:
         self._prune(records)
         # A process may have been killed between the two.
-        settle_tables(self._root, records)
+        self._settle(records)
 
-    def _prune(self, records: FeedbackRecords) -> None:
+    def _prune(self, records: Records) -> None:
         if records.prune(self._settings.feedback_days):
+            self._settle(records)
+
+    def _forget(self, answer_id: str, records: Records) -> None:
+        records.forget(answer_id)
+        self._settle(records)
+
+    def _settle(self, records: Records) -> None:
+        """As `settle_tables`; with a database that is for Dagster's runs: pods only read tables."""
+        if self._uri is None:
             settle_tables(self._root, records)
 
     def _keep_turn(
@@ -161,7 +173,7 @@ class FeedbackStore:
         result: TurnResult,
         answer: str,
         at: datetime,
-        records: FeedbackRecords,
+        records: Records,
     ) -> None:
         versions = result.versions
         turn = TurnRecord(
@@ -184,7 +196,7 @@ class FeedbackStore:
         verdict: Verdict,
         comment: str,
         at: datetime,
-        records: FeedbackRecords,
+        records: Records,
     ) -> None:
         words = masked(comment, MAX_COMMENT, self._known)
         if records.add_verdict(answer_id, verdict, words, at):
@@ -207,9 +219,9 @@ def known_words(root: Path) -> frozenset[str]:
     return frozenset() if catalog is None else catalog_words(catalog.lazy())
 
 
-def prune_feedback(root: Path, days: int) -> int:
+def prune_feedback(root: Path, days: int, uri: SecretStr | None = None) -> int:
     """Delete what is older than so many days, in the tables too; the number of turns that went."""
-    records = FeedbackRecords(root)
+    records = feedback_records(root, uri)
     try:
         gone = records.prune(days)
         settle_tables(root, records)
@@ -218,22 +230,18 @@ def prune_feedback(root: Path, days: int) -> int:
     return gone
 
 
-def forget_answer(root: Path, answer_id: str) -> bool:
+def forget_answer(root: Path, answer_id: str, uri: SecretStr | None = None) -> bool:
     """Delete all that is kept of an answer, in the tables too; False where nothing was kept."""
-    records = FeedbackRecords(root)
+    records = feedback_records(root, uri)
     try:
-        return _forget(root, answer_id, records)
+        gone = records.forget(answer_id)
+        settle_tables(root, records)
+        return gone
     finally:
         records.close()
 
 
-def _forget(root: Path, answer_id: str, records: FeedbackRecords) -> bool:
-    gone = records.forget(answer_id)
-    settle_tables(root, records)
-    return gone
-
-
-def settle_tables(root: Path, records: FeedbackRecords) -> None:
+def settle_tables(root: Path, records: Records) -> None:
     """Take out of the tables what the records no longer have; earlier tables go."""
     kept: frozenset[str] | None = None
     store = TableStore(root)
@@ -259,6 +267,14 @@ def remove_earlier_tables(store: TableStore, name: str) -> None:
     for path in latest.parent.glob("*.parquet"):
         if path.stat().st_mtime_ns < latest.stat().st_mtime_ns:
             path.unlink(missing_ok=True)
+    bucket = bucket_of(latest)
+    if bucket is None:
+        return
+    shared = bucket.below(latest.parent)
+    for name, blob in shared.items():
+        is_earlier = latest.name in shared and blob.updated < shared[latest.name].updated
+        if name.endswith(".parquet") and is_earlier:
+            bucket.withdraw(latest.parent / name)
 
 
 def _answer_ids(table: pl.DataFrame) -> Iterator[list[str]]:
