@@ -14,7 +14,6 @@ from threading import Event
 from filelock import FileLock, Timeout
 
 from retail_assistant.launch.command import (
-    SPEC_NAME,
     Node,
     command,
     environment,
@@ -25,6 +24,7 @@ from retail_assistant.launch.processes import ProcessTree, end_left_behind
 from retail_assistant.launch.spec import (
     MANIFEST_NAME,
     PREEMPTED_EXIT_CODE,
+    SPEC_NAME,
     LaunchError,
     LaunchSpec,
     Manifest,
