@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from retail_assistant.storage.crash_points import crossing
 from retail_assistant.storage.files import explained, write_atomically
 
 GCS = "gs://"
@@ -54,7 +55,8 @@ class ObjectStore:
                 self._files.pipe_file(self.uri_of(name), data)
             else:
                 # Not flushed to the disk, one by one: readers check sizes (see receipts).
-                write_atomically(Path(self.uri_of(name)), data, durable=False)
+                with crossing("object", name.partition("/")[0]):
+                    write_atomically(Path(self.uri_of(name)), data, durable=False)
         except Exception as error:
             raise self._failure("write to", error) from error
 

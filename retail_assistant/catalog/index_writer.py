@@ -30,6 +30,7 @@ from retail_assistant.catalog.embedding import (
 from retail_assistant.catalog.index import TABLE, open_table
 from retail_assistant.catalog.publication import CatalogIndexError
 from retail_assistant.catalog.vectors import KEY, KEY_TYPE, KnownVectors, Progress, VectorFile
+from retail_assistant.storage.crash_points import crash_point_within, crossing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -94,8 +95,10 @@ def build_index(
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     reused = _write_table(rows, vectors, partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    with crossing("index"):
+        shutil.rmtree(folder, ignore_errors=True)
+        crash_point_within()
+        partial.rename(folder)
     shutil.rmtree(work, ignore_errors=True)
     return IndexSummary(
         products=names.height,

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from retail_assistant.objects import file_system
 from retail_assistant.settings import get_settings
-from retail_assistant.storage import file_sha256, temporary_folder
+from retail_assistant.storage import file_sha256, temporary_folder, write_atomically
+from retail_assistant.storage.crash_points import crossing
 from retail_assistant.storage.files import explained
 
 MANIFEST = "index.json"
@@ -91,14 +92,23 @@ def publish_index(folder: Path, uri: str) -> PublishedIndex:
         ]
     )
     system, root = _file_system(uri)
-    with _reported(f"{uri} cannot be written to"):
+    with _reported(f"{uri} cannot be written to"), crossing("publication"):
         for path, file in zip(paths, published.files, strict=True):
             target = f"{root}/{published.digest}/{file.path}"
             system.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
             system.put_file(str(path), target)
-        with system.transaction, system.open(f"{root}/{MANIFEST}", "wb") as stream:
-            stream.write(published.model_dump_json().encode())
+        _put_whole(system, f"{root}/{MANIFEST}", published.model_dump_json().encode())
     return published
+
+
+def _put_whole(system: Any, path: str, data: bytes) -> None:
+    """Replace a small file in one piece, as object stores do by themselves."""
+    from fsspec.implementations.local import LocalFileSystem
+
+    if isinstance(system, LocalFileSystem):
+        write_atomically(Path(path), data)
+    else:
+        system.pipe_file(path, data)
 
 
 def fetch_index(uri: str, cache: Path | None = None) -> Path:

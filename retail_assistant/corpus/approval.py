@@ -27,6 +27,7 @@ from pydantic import (
 from retail_assistant.corpus.rendering import visible_text
 from retail_assistant.storage import StorageError, TableRef, TableStore, write_atomically
 from retail_assistant.storage.bucket import fetch_folder, names_in, publish
+from retail_assistant.storage.crash_points import crossing
 
 SCREENED = "screened_dialogues"
 SHORT_VERSION = 12
@@ -233,8 +234,9 @@ class ApprovalRecord:
         )
         # The random part keeps two decisions of the same moment apart.
         name = f"{taken.at:%Y%m%dT%H%M%S.%f}Z-{short_version(version)}-{secrets.token_hex(4)}.json"
-        write_atomically(self.folder / name, taken.model_dump_json(indent=1) + "\n")
-        publish(self.folder / name)
+        with crossing("approval"):
+            write_atomically(self.folder / name, taken.model_dump_json(indent=1) + "\n")
+            publish(self.folder / name)
         return taken
 
     def target(self, version: str = "") -> TableRef:

@@ -30,6 +30,7 @@ from retail_assistant.defs.io_managers import preview
 from retail_assistant.launch.spec import ArtefactRef
 from retail_assistant.settings import get_settings
 from retail_assistant.storage import TableRef, fingerprint, write_atomically
+from retail_assistant.storage.crash_points import crossing
 
 GROUP = "corpus"
 OWNERS = ["team:catalog"]
@@ -111,7 +112,8 @@ def corpus_sheet(
             seed=settings.seed,
             cost=cost,
         )
-        write_atomically(path, html)
+        with crossing("sheet"):
+            write_atomically(path, html)
     context.log.info(f"{headline(screened, rejected)} The sheet: {path}")
     changes = compared_with(last, screened)
     return dg.MaterializeResult(

@@ -14,6 +14,7 @@ from retail_assistant.evaluation.comparison import TABLES, WHOLE, Comparison
 from retail_assistant.evaluation.curve_plots import training_curves
 from retail_assistant.evaluation.page import render_html
 from retail_assistant.storage import StorageError, write_atomically
+from retail_assistant.storage.crash_points import crossing
 
 FRAMES = (*TABLES, *WHOLE)
 CURVES = "curves.parquet"
@@ -114,14 +115,18 @@ def cost_row(variant: str, training: Mapping[str, Any], answering: Mapping[str, 
 def write_comparison(
     comparison: Comparison, folder: Path, histories: Mapping[str, pl.DataFrame]
 ) -> Path:
-    """Write a comparison to a folder; the HTML report, written last, is returned."""
+    """Write a comparison to a folder; the HTML report, written last, is returned.
+
+    Each file is there whole or not at all: the same comparison may be there and be read already.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name in FRAMES:
-        getattr(comparison, name).write_parquet(folder / f"{name}.parquet")
+        _write_frame(getattr(comparison, name), folder / f"{name}.parquet")
     curves = training_curves(histories)
-    curves.write_parquet(folder / CURVES)
+    _write_frame(curves, folder / CURVES)
     document = {"schema_version": SCHEMA_VERSION, **comparison.to_json_dict()}
-    write_atomically(folder / JSON_REPORT, json.dumps(document, indent=1, allow_nan=False))
+    with crossing("comparison"):
+        write_atomically(folder / JSON_REPORT, json.dumps(document, indent=1, allow_nan=False))
     html = render_html(comparison, title="Retail assistant: model comparison", curves=curves)
     write_atomically(folder / REPORT, html)
     return folder / REPORT
@@ -153,9 +158,7 @@ def export_answers(folder: Path, path: Path) -> int:
 def write_answers(scored: pl.DataFrame, folder: Path) -> None:
     """Keep the SCORED answers that a comparison is of: what is decided on it is decided on them."""
     folder.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    scored.write_parquet(buffer)
-    write_atomically(folder / ANSWERS, buffer.getvalue())
+    _write_frame(scored, folder / ANSWERS)
 
 
 def read_answers(folder: Path) -> pl.DataFrame:
@@ -181,3 +184,9 @@ def read_comparison(folder: Path) -> Comparison:
         champion=document.get("champion"),
         **frames,
     )
+
+
+def _write_frame(frame: pl.DataFrame, path: Path) -> None:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    write_atomically(path, buffer.getvalue())

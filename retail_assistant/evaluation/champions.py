@@ -36,6 +36,7 @@ from retail_assistant.evaluation.registry import (
 from retail_assistant.launch.spec import MANIFEST_NAME, ArtefactRef, read_manifest
 from retail_assistant.storage import file_sha256
 from retail_assistant.storage.bucket import write_pointer
+from retail_assistant.storage.crash_points import crossing
 
 POLICY = "the promotion policy"
 FOUND = "found at its place: promoted before there was a history"
@@ -253,7 +254,8 @@ class Champions(ChampionHistory):
         """`name/version`, or None and why MLflow has none."""
         tags = {"job": event.job, "base_model": event.base_model, "grounding": event.grounding}
         try:
-            version = register(self._ref(event), event.reason, tags, self.settings)
+            with crossing("registration"):
+                version = register(self._ref(event), event.reason, tags, self.settings)
         except NotRegisteredError as error:
             return None, str(error)
         known = self.registrations()
@@ -270,7 +272,8 @@ class Champions(ChampionHistory):
         version, why = self._version_of(reign)
         if version is not None:
             try:
-                point_alias(version, self._bars_by_version(), _tags(reign), self.settings)
+                with crossing("alias"):
+                    point_alias(version, self._bars_by_version(), _tags(reign), self.settings)
             except NotRegisteredError as error:
                 why = str(error)
             else:
@@ -313,10 +316,12 @@ class Champions(ChampionHistory):
     def _write(self, event: ChampionEvent) -> None:
         path = self.folder / f"{event.number:06d}-{event.kind}.json"
         # The number is the event's: whoever takes one that was taken meanwhile is told so.
-        write_pointer(path, event.model_dump_json(indent=1) + "\n", new=True)
+        with crossing("event", event.kind):
+            write_pointer(path, event.model_dump_json(indent=1) + "\n", new=True)
 
     def _keep(self, registrations: Registrations) -> None:
-        write_pointer(self.registrations_path, registrations.model_dump_json())
+        with crossing("pointer", "registrations"):
+            write_pointer(self.registrations_path, registrations.model_dump_json())
 
 
 def _tags(event: ChampionEvent) -> dict[str, str]:

@@ -39,6 +39,7 @@ from retail_assistant.evaluation.shards import (
 from retail_assistant.launch.spec import LaunchSpec
 from retail_assistant.launch.workload import Workload, workload
 from retail_assistant.storage import TableRef, write_atomically
+from retail_assistant.storage.crash_points import crossing
 from retail_assistant.telemetry.tracing import span
 
 EVALUATION_SUBSETS = ("recall", "unseen", "unanswerable")
@@ -246,7 +247,8 @@ def _prove(engine: Engine, one: Evaluation, reference: Reference) -> None:
         one.refused = error
         one.work.say(str(error))
         return
-    write_atomically(one.parity_path, found.model_dump_json(indent=2))
+    with crossing("parity", one.name):
+        write_atomically(one.parity_path, found.model_dump_json(indent=2))
 
 
 def _ask(

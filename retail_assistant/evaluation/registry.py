@@ -11,6 +11,7 @@ from retail_assistant.launch.spec import ArtefactRef, artefact_at, read_manifest
 from retail_assistant.settings import Settings
 from retail_assistant.storage import StorageError
 from retail_assistant.storage.bucket import bucket_of, read_pointer, write_pointer
+from retail_assistant.storage.crash_points import crossing
 from retail_assistant.training.tracking.mlflow_places import mlflow_client
 from retail_assistant.training.tracking.tracker import tracked_run
 
@@ -72,7 +73,8 @@ def champion_if_any(settings: Settings) -> Champion | None:
 
 def write_champion(champion: Champion, settings: Settings) -> None:
     """Move the pointer."""
-    write_pointer(champion_path(settings), champion.model_dump_json(indent=2))
+    with crossing("pointer", "champion"):
+        write_pointer(champion_path(settings), champion.model_dump_json(indent=2))
 
 
 def register(

@@ -13,6 +13,7 @@ from retail_assistant.corpus.lengths import prompt_column
 from retail_assistant.evaluation.engine import Answer, Engine
 from retail_assistant.storage import write_atomically
 from retail_assistant.storage.bucket import publish
+from retail_assistant.storage.crash_points import crossing
 
 SHARD_ROWS = 64
 SECONDS_A_MINUTE = 60
@@ -115,5 +116,6 @@ def _store(shard: Shard, timed: Sequence[tuple[Answer, float]]) -> None:
     )
     buffer = io.BytesIO()
     frame.write_parquet(buffer)
-    write_atomically(shard.path, buffer.getvalue())
-    publish(shard.path)
+    with crossing("shard", shard.variant.name, shard.path.stem):
+        write_atomically(shard.path, buffer.getvalue())
+        publish(shard.path)

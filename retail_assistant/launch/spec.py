@@ -16,6 +16,7 @@ from retail_assistant.storage.bucket import (
     shared_sizes,
     write_pointer,
 )
+from retail_assistant.storage.crash_points import crossing
 
 MANIFEST_NAME = "manifest.json"
 _PLACE = 3
@@ -236,7 +237,8 @@ def _is_intact(folder: Path, output: OutputFile, shared: int | None) -> bool:
 def write_artefact_ref(ref: ArtefactRef, root: Path, name: str, partition: str | None) -> None:
     """Make an artefact the one that an asset (partition) refers to."""
     publish(ref.folder)
-    write_pointer(_pointer(root, name, partition), ref.model_dump_json())
+    with crossing("pointer", name, partition):
+        write_pointer(_pointer(root, name, partition), ref.model_dump_json())
 
 
 def read_artefact_ref(root: Path, name: str, partition: str | None = None) -> ArtefactRef:

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 from threading import Thread
@@ -40,6 +40,7 @@ from retail_assistant.launch.spec import (
 )
 from retail_assistant.storage import file_sha256, write_atomically
 from retail_assistant.storage.bucket import client, publish
+from retail_assistant.storage.crash_points import BEFORE, crash_point, crossing
 from retail_assistant.telemetry import context, tracing
 from retail_assistant.telemetry.logs import log_format, set_up_logs
 
@@ -61,6 +62,7 @@ class Workload:
         self.folder = spec.folder
         self._pipes = pipes
         self._started = datetime.now(UTC)
+        self._began = time.monotonic()
         self._last_progress = 0.0
         self._outputs: dict[str, OutputFile] = {}
         self.metrics: dict[str, Any] = {}
@@ -107,13 +109,15 @@ class Workload:
             outputs=self._outputs,
             metrics=self.metrics,
             started=self._started,
-            finished=datetime.now(UTC),
+            # Not from the clock, which somebody may set meanwhile: costs follow from it.
+            finished=self._started + timedelta(seconds=time.monotonic() - self._began),
             host=_host(),
             packages=package_versions(),
         )
-        write_atomically(self.folder / MANIFEST_NAME, manifest.model_dump_json(indent=2))
-        # Here, for of several artefacts of one process the launcher knows but the first.
-        publish(self.folder)
+        with crossing("manifest", self.spec.name):
+            write_atomically(self.folder / MANIFEST_NAME, manifest.model_dump_json(indent=2))
+            # Here, for of several artefacts of one process the launcher knows but the first.
+            publish(self.folder)
         return manifest
 
 
@@ -153,6 +157,7 @@ def workload(description: str) -> Iterator[Workload]:
     spec = LaunchSpec.model_validate_json(parser.parse_args().spec.read_text())
     spec.folder.mkdir(parents=True, exist_ok=True)
     _set_up_logs(spec)
+    crash_point(BEFORE, "work", spec.name)
     with _pipes_if_present() as pipes, _traced(spec) as span:
         work = Workload(spec, pipes)
         try:

@@ -13,6 +13,8 @@ from typing import Any
 
 import psutil
 
+from retail_assistant.storage.crash_points import crash_point_within
+
 _BYTES_READ_AHEAD = 1 << 20
 _REASON_CHARACTERS = 200
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -52,6 +54,7 @@ def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) 
             if durable:
                 stream.flush()
                 os.fsync(stream.fileno())
+        crash_point_within()
         Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

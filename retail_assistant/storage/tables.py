@@ -21,6 +21,7 @@ from retail_assistant.storage.bucket import (
     read_pointer,
     write_pointer,
 )
+from retail_assistant.storage.crash_points import crossing
 from retail_assistant.storage.files import StorageError, file_sha256, temporary_folder
 
 LATEST = "latest"
@@ -105,8 +106,9 @@ class TableStore:
         digest = file_sha256(file)
         rows = pl.scan_parquet(file).select(pl.len()).collect().item()
         path = folder / f"{digest[:20]}.parquet"
-        file.replace(path)
-        publish(path)
+        with crossing("table", name, partition):
+            file.replace(path)
+            publish(path)
         return TableRef(path=path, sha256=digest, rows=rows)
 
     def point(
@@ -114,7 +116,9 @@ class TableStore:
     ) -> None:
         """Make a stored table the one that the pointer `label` names."""
         pointer = {"file": ref.path.name, "sha256": ref.sha256, "rows": ref.rows}
-        write_pointer(self.folder(name, partition) / f"{label}.json", json.dumps(pointer))
+        other = None if label == LATEST else label
+        with crossing("pointer", name, partition, other):
+            write_pointer(self.folder(name, partition) / f"{label}.json", json.dumps(pointer))
 
     def write(self, frame: pl.DataFrame, name: str, partition: str | None = None) -> TableRef:
         """Store a frame under the hash of its bytes, then move the pointer to it."""

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from retail_assistant.catalog.images.policy import ImagePolicy
 from retail_assistant.objects import ObjectStore
+from retail_assistant.storage.crash_points import crossing
 
 LOOSE = "receipts/loose"
 SEGMENTS = "receipts/segments"
@@ -129,7 +130,8 @@ def merge_receipts(store: ObjectStore) -> None:
     loose = list(store.sizes(LOOSE))
     if loose:
         receipts = _read_loose(store, loose)
-        _write_segment(store, receipt_frame(receipts))
+        with crossing("merged receipts"):
+            _write_segment(store, receipt_frame(receipts))
         store.delete(loose)
     segments = list(store.sizes(SEGMENTS))
     if len(segments) > MAX_SEGMENTS:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from retail_assistant.storage import write_atomically
 from retail_assistant.storage.bucket import publish
+from retail_assistant.storage.crash_points import crossing
 
 COMPLETE_MARK = "complete"
 CHECKPOINTS = "checkpoints"
@@ -38,8 +39,9 @@ class CheckpointMark(BaseModel):
 
     def write(self, checkpoint: Path) -> None:
         """Declare a checkpoint whole; it outlives this machine."""
-        write_atomically(checkpoint / COMPLETE_MARK, self.model_dump_json(indent=2))
-        publish(checkpoint)
+        with crossing("checkpoint", checkpoint.parent.name, checkpoint.name):
+            write_atomically(checkpoint / COMPLETE_MARK, self.model_dump_json(indent=2))
+            publish(checkpoint)
 
 
 def stage_folder(artefact: Path, stage: str) -> Path:
