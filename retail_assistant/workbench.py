@@ -9,6 +9,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from retail_assistant.databases.places import MLFLOW_DATABASE, dagster_database, mlflow_database
+from retail_assistant.dead_runs import end_dead_runs
 from retail_assistant.settings import PACKAGE_FOLDER, Settings
 from retail_assistant.storage import write_atomically
 
@@ -42,7 +43,7 @@ def instance_folder(settings: Settings) -> Path:
 
 
 def prepare_instance(settings: Settings) -> Path:
-    """The Dagster instance folder, and its database ready for use.
+    """The Dagster instance folder, and its database ready for use: no run of a dead process is left.
 
     That is made here: two servers that start at once on a new folder would both create it, and
     leave it broken.
@@ -57,8 +58,10 @@ def prepare_instance(settings: Settings) -> Path:
     database = dagster_database(folder)
     with database.alone():
         database.require_not_newer()
-        with DagsterInstance.from_config(str(folder)):
-            pass
+        with DagsterInstance.from_config(str(folder)) as instance:
+            # What else is at work on a server's database is not known here.
+            if database.url is None:
+                end_dead_runs(instance)
     return folder
 
 
