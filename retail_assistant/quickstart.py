@@ -77,13 +77,13 @@ class Finished:
 
 def run_slices(jobs: Sequence[str], console: Console) -> list[Finished]:
     """Run the graph for the given hyperparameter jobs; stops at the first slice that fails."""
-    return _run_in_order(main_job(jobs, list(REGISTRY.jobs)), console)
+    return run_in_order(main_job(jobs, list(REGISTRY.jobs)), console)
 
 
 def run_classifiers(jobs: Sequence[str], console: Console) -> list[Finished]:
     """As `run_slices`, for jobs of the task sentiment."""
     trained = [Slice("train_and_classify", (job,)) for job in jobs]
-    return _run_in_order([*BEFORE_CLASSIFYING, *trained], console)
+    return run_in_order([*BEFORE_CLASSIFYING, *trained], console)
 
 
 def main_job(jobs: Sequence[str], partitions: Sequence[str]) -> list[Slice]:
@@ -124,7 +124,8 @@ def neighbours(jobs: Sequence[str], partitions: Sequence[str]) -> list[tuple[str
     return [tuple(partitions[place] for place in group) for group in groups]
 
 
-def _run_in_order(slices: Sequence[Slice], console: Console) -> list[Finished]:
+def run_in_order(slices: Sequence[Slice], console: Console) -> list[Finished]:
+    """Run slices one after the other, with Dagster's own instance; stops at the first that fails."""
     # Of no use to who runs this: the versions are locked.
     for category in (dg.BetaWarning, dg.PreviewWarning):
         warnings.simplefilter("ignore", category)

@@ -13,13 +13,14 @@ from threading import Event
 from filelock import FileLock, Timeout
 
 from retail_assistant.launch.command import (
+    SPEC_NAME,
     Node,
     command,
     environment,
     quiet_environment,
     write_spec,
 )
-from retail_assistant.launch.processes import ProcessTree
+from retail_assistant.launch.processes import ProcessTree, end_left_behind
 from retail_assistant.launch.spec import (
     MANIFEST_NAME,
     PREEMPTED_EXIT_CODE,
@@ -87,6 +88,7 @@ def turn(spec: LaunchSpec) -> Iterator[Manifest | None]:
     try:
         done = read_manifest(spec.folder)
         if done is None:
+            end_left_behind(spec.module, str(spec.folder / SPEC_NAME))
             # A damaged artefact is made again: until then its old manifest must not vouch for it.
             (spec.folder / MANIFEST_NAME).unlink(missing_ok=True)
             withdraw(spec.folder / MANIFEST_NAME)

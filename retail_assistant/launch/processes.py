@@ -106,3 +106,31 @@ def is_alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def end_left_behind(*words: str) -> None:
+    """End at once, with their groups, the processes whose command line has all these words.
+
+    For who has just taken an artefact's lock: a process that works on it has lost the launcher that
+    held the lock, and would notice within seconds, in which two would write to one folder.
+    """
+    deadline = time.monotonic() + SECONDS_TO_DIE
+    while (found := _with_words(words)) and time.monotonic() < deadline:
+        for process in found:
+            with contextlib.suppress(ProcessLookupError, psutil.Error):
+                group = os.getpgid(process.pid)
+                if group == os.getpgrp():
+                    process.kill()
+                else:
+                    os.killpg(group, signal.SIGKILL)
+        psutil.wait_procs(found, timeout=SECONDS_BETWEEN_LOOKS)
+
+
+def _with_words(words: Sequence[str]) -> list[psutil.Process]:
+    # Those that are dead and not waited for have no command line any more.
+    listed = psutil.process_iter(["cmdline"])
+    return [
+        one
+        for one in listed
+        if one.pid != os.getpid() and set(words) <= set(one.info["cmdline"] or ())
+    ]

@@ -64,6 +64,10 @@ def test_the_last_decision_on_a_version_holds_and_all_are_kept(record: ApprovalR
     assert datetime.now(UTC) - decision.at < timedelta(minutes=1)
 
 
+@pytest.mark.fault(
+    "the clock is put back between two decisions on a corpus",
+    "the decision that was taken last holds",
+)
 def test_a_clock_that_was_put_back_does_not_bring_an_old_decision_back(
     record: ApprovalRecord,
 ) -> None:

@@ -233,6 +233,10 @@ def test_what_is_allowed_must_be_barred(replaced: Shop) -> None:
             replaced.champions.allow(unknown, by="Ann", reason="r")
 
 
+@pytest.mark.fault(
+    "two promotions at once",
+    "one wins; the other is told who became the champion meanwhile, and what to do",
+)
 def test_of_two_promotions_at_once_one_wins(shop: Shop) -> None:
     for name in ("a", "b"):
         shop.job(name, answers_of(name, [1] if name == "a" else [2]))
@@ -316,6 +320,10 @@ def test_a_storage_that_was_moved_still_rolls_back(replaced: Shop, tmp_path: Pat
     assert serves.adapter.folder == moved / "artefacts" / "adapter" / "old-1"
 
 
+@pytest.mark.fault(
+    "the champions' history was written by a later version",
+    "it is read; what is not known is left alone",
+)
 def test_an_event_reads_what_a_later_version_adds() -> None:
     known = {
         "number": 1, "kind": "promotion", "at": "2026-11-01T00:00:00Z", "by": "a", "reason": "r",

@@ -179,6 +179,10 @@ def _end_tree(server: subprocess.Popen[bytes]) -> None:
         child.kill()
 
 
+@pytest.mark.fault(
+    "a training is cancelled in the UI",
+    "none of its processes is left, and a checkpoint is",
+)
 def test_a_cancelled_training_leaves_no_process_and_a_checkpoint(place: Place) -> None:
     run_id = place.materialize(JOB)
     training = _training_of_two_ranks(place, run_id)
@@ -201,6 +205,10 @@ def test_a_cancelled_training_leaves_no_process_and_a_checkpoint(place: Place) -
     assert json.loads(mark.read_text())["processes"] == 2
 
 
+@pytest.mark.fault(
+    "a process of a training is told to make room",
+    "the training goes on from its checkpoint, in the same run",
+)
 def test_a_training_that_made_room_goes_on_in_the_same_run(place: Place) -> None:
     run_id = place.materialize(JOB)
     training = _training_of_two_ranks(place, run_id)

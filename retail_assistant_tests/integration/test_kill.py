@@ -31,6 +31,10 @@ jobs:
 SECONDS = 420
 
 
+@pytest.mark.fault(
+    "a training is killed under a Dagster run",
+    "the run fails and says why; the next one goes on from the last checkpoint",
+)
 def test_a_killed_training_fails_clearly_and_goes_on_from_its_checkpoint(
     finished_line: FinishedLine, tmp_path: Path
 ) -> None:

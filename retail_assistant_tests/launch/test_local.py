@@ -123,6 +123,10 @@ def test_a_module_that_does_not_exist_is_a_failure(sample_spec: MakeSpec) -> Non
         run_local(sample_spec(module="retail_assistant.nothing"))
 
 
+@pytest.mark.fault(
+    "heavy work is killed with half of its output written",
+    "the run says by which signal; nothing counts as done, and the next run does it",
+)
 def test_a_killed_workload_is_not_done_and_runs_again(
     sample_spec: MakeSpec, environment: Environment
 ) -> None:
@@ -135,6 +139,10 @@ def test_a_killed_workload_is_not_done_and_runs_again(
     assert manifest.path(spec.folder, "text").read_text() == "a good text"
 
 
+@pytest.mark.fault(
+    "the repair of a damaged artefact is killed",
+    "the old manifest vouches for nothing any more",
+)
 def test_a_repair_that_is_killed_leaves_no_old_manifest(
     sample_spec: MakeSpec, environment: Environment
 ) -> None:
@@ -226,6 +234,10 @@ def _environment(more: Mapping[str, str]) -> Environment:
     return {**os.environ, **more}
 
 
+@pytest.mark.fault(
+    "a run that does heavy work is killed, told to end or interrupted",
+    "all its processes end, and nothing counts as done",
+)
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_the_end_of_the_launcher_ends_the_workload_and_its_children(
     lingering: tuple[LaunchSpec, subprocess.Popen[bytes]], how: signal.Signals
@@ -250,6 +262,10 @@ def test_a_killed_workload_takes_its_children_along(
     wait_until(lambda: not lives(child), SECONDS_TO_END, "the end of the child")
 
 
+@pytest.mark.fault(
+    "two runs make one artefact at once",
+    "the second waits, finds the work done and does not do it again",
+)
 def test_twins_take_turns_and_the_second_finds_the_work_done(
     sample_spec: MakeSpec, environment: Environment
 ) -> None:
@@ -356,3 +372,24 @@ def test_under_a_wrapper_the_childs_own_words_are_shown(
 def test_several_machines_are_refused(sample_spec: MakeSpec) -> None:
     with pytest.raises(LaunchError, match=r"nodes=2; allowed with RETAIL_LAUNCHER=local: 1"):
         run_local(sample_spec(resources=Resources(nodes=2)))
+
+
+@pytest.mark.fault(
+    "a run is killed while heavy work hangs, and begun again at once",
+    "what was left is ended first: never do two processes write to one folder",
+)
+def test_what_a_killed_launcher_left_is_ended_before_the_work_begins_again(
+    sample_spec: MakeSpec, start: Started, environment: Environment
+) -> None:
+    spec = sample_spec(orders="linger")
+    launcher = start(spec)
+    pids = pids_of(spec.folder)
+    # It cannot see by itself that its launcher is gone.
+    os.kill(pids[0], signal.SIGSTOP)
+    launcher.kill()
+    launcher.wait()
+    assert lives(pids[0])
+
+    assert run_local(sample_spec(), environment).metrics == {"characters": 11}
+
+    assert not any(map(lives, pids))

@@ -128,6 +128,10 @@ def unbroken(
     return whole(workload_of(corpus, tiny_model_folder, root, JOB_TO_BREAK), JOB_TO_BREAK)
 
 
+@pytest.mark.fault(
+    "a training is told to end, or crashes, in the middle of every stage and epoch",
+    "it goes on from its last checkpoint and ends with the weights of one that was not",
+)
 def test_breaks_in_every_stage_and_epoch_change_nothing(
     corpus: pl.DataFrame,
     tiny_model_folder: Path,
@@ -206,6 +210,10 @@ def test_what_counts_towards_early_stopping_survives_a_break(
     assert_same(work.folder, expected.folder, tolerance=1e-6)
 
 
+@pytest.mark.fault(
+    "checkpoints of other hyperparameters, data or code are there",
+    "the training starts afresh, in a folder of its own",
+)
 def test_other_hyperparameters_data_or_code_start_afresh(
     corpus: pl.DataFrame, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
@@ -251,6 +259,10 @@ def run_broken(spec: LaunchSpec, breaks: list[tuple[int, str, int]]) -> int:
         ).returncode
 
 
+@pytest.mark.fault(
+    "one of two training processes is told to end, later the other is killed",
+    "both stop, go on from the last whole checkpoint, and end with the same weights",
+)
 @pytest.mark.timeout(1200)
 def test_two_processes_agree_on_a_break_and_go_on_as_one(
     corpus: pl.DataFrame, tiny_model_folder: Path, tmp_path: Path
