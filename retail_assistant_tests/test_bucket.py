@@ -150,6 +150,10 @@ def test_a_truncated_file_is_fetched_again(cloud: CloudStorage, tmp_path: Path) 
     assert (ref.local / "weights").read_bytes() == b"12345"
 
 
+@pytest.mark.fault(
+    "two machines move one pointer of a bucket at once",
+    "the second is told that it was moved, and nothing is lost",
+)
 def test_a_pointer_that_was_moved_meanwhile_is_not_moved(
     cloud: CloudStorage, tmp_path: Path
 ) -> None:

@@ -152,6 +152,10 @@ def test_a_write_that_fails_leaves_the_old_table(store: TableStore) -> None:
     assert files(store) == {old.path.name, "latest.json"}
 
 
+@pytest.mark.fault(
+    "a writer of tables is killed at any moment",
+    "readers see the table before or the one after",
+)
 def test_a_killed_writer_leaves_a_whole_table(store: TableStore, tmp_path: Path) -> None:
     command = [sys.executable, "-c", WRITE_FOREVER, str(tmp_path)]
     for number in range(ROUNDS_OF_KILLING):

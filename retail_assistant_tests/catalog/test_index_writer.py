@@ -103,6 +103,10 @@ def test_progress_counts_distinct_texts(before: Path, tmp_path: Path) -> None:
     assert told[-1] == (len(ROWS) + 1, len(ROWS) + 1)
 
 
+@pytest.mark.fault(
+    "the build of a search index is killed",
+    "the next one goes on with the vectors that it had",
+)
 def test_a_killed_build_goes_on_where_it_was(tmp_path: Path) -> None:
     product_frame().write_parquet(tmp_path / "products.parquet")
     command = [sys.executable, "-c", BUILD, str(tmp_path / "products.parquet")]

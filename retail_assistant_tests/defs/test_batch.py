@@ -49,6 +49,10 @@ def run(questions: Path) -> dg.ExecuteInProcessResult:
     )
 
 
+@pytest.mark.fault(
+    "a run that answers a file of questions is killed",
+    "the next one goes on behind the last answer",
+)
 def test_a_file_is_answered_and_a_killed_run_gone_on_with(storage: Path, tmp_path: Path) -> None:
     questions = tmp_path / "questions.jsonl"
     asked = ["Is it warm?", "unknown thing?", "Is it red?"]

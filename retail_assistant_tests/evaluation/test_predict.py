@@ -98,6 +98,10 @@ def shards(spec: LaunchSpec) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in found}
 
 
+@pytest.mark.fault(
+    "a run that answers questions is killed",
+    "the next one asks only what was not answered",
+)
 def test_killed_it_goes_on_and_all_jobs_of_a_run_share_one_engine(storage: Path) -> None:
     specs = [spec_of(storage, job) for job in JOBS]
     before = {path: at for spec in specs for path, at in killed(specs).items()}

@@ -41,6 +41,10 @@ def work(server: ChatServer, tmp_path: Path) -> LaunchSpec:
     return generation_spec(config, *written, tmp_path)
 
 
+@pytest.mark.fault(
+    "a run that has dialogues written by a language model is killed",
+    "the next one pays only for the rest",
+)
 def test_a_killed_run_asks_only_for_the_rest(tmp_path: Path) -> None:
     with ChatServer(latency=0.2).running() as server:
         spec = work(server, tmp_path)

@@ -149,6 +149,10 @@ def test_a_port_in_use_is_refused(servers: Servers, finished_line: FinishedLine)
     assert "Traceback" not in taken.words
 
 
+@pytest.mark.fault(
+    "the local servers are interrupted",
+    "every one of them ends",
+)
 def test_an_interrupt_ends_every_server(servers: Servers) -> None:
     children = servers.process.children(recursive=True)
     words = [_command_line(child) for child in children]

@@ -125,6 +125,10 @@ def test_a_job_that_fails_says_why(
         run_ray_job(sample_spec(orders="room"), environment)
 
 
+@pytest.mark.fault(
+    "a run that waits for a Ray job is interrupted",
+    "the job and all its processes end",
+)
 @pytest.mark.slow
 def test_an_interrupt_stops_the_job_and_all_its_processes(
     at_cluster: None, sample_spec: MakeSpec, environment: Environment, tmp_path: Path
@@ -138,6 +142,10 @@ def test_an_interrupt_stops_the_job_and_all_its_processes(
     assert not any(map(lives, pids))
 
 
+@pytest.mark.fault(
+    "the launcher of a Ray job is killed",
+    "the next run finds the job and waits for it",
+)
 @pytest.mark.slow
 def test_a_job_whose_launcher_was_killed_is_found_again(
     at_cluster: None, sample_spec: MakeSpec, environment: Environment, tmp_path: Path

@@ -56,6 +56,10 @@ def test_a_node_that_fails_ends_the_others_and_says_why(
         run_ray_job(sample_spec(orders="fail", accelerate=TWO_NODES, resources=NEEDS), environment)
 
 
+@pytest.mark.fault(
+    "a training over several nodes is interrupted",
+    "its processes end on all of them",
+)
 def test_an_interrupt_ends_the_processes_of_all_nodes(
     at_cluster: None, sample_spec: MakeSpec, environment: Environment, tmp_path: Path
 ) -> None:

@@ -239,6 +239,10 @@ def test_a_place_that_is_taken_again_is_left_alone(tmp_path: Path) -> None:
     assert len(collections(tmp_path)) == 1
 
 
+@pytest.mark.fault(
+    "garbage is collected twice at once",
+    "the second is refused",
+)
 def test_two_collections_at_once_are_refused(tmp_path: Path) -> None:
     (tmp_path / "trash").mkdir()
     with (

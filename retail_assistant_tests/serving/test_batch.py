@@ -133,6 +133,10 @@ def test_tables_are_read_too(tmp_path: Path) -> None:
         read_requests(tmp_path / "empty.jsonl")
 
 
+@pytest.mark.fault(
+    "a file of questions is cut off anywhere while it is answered",
+    "the next run ends as one that never was",
+)
 def test_what_was_broken_off_anywhere_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     requests = read_requests(many(tmp_path / "in.jsonl", 5))
     whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"

@@ -208,6 +208,10 @@ def test_an_image_that_takes_every_worker_with_it_costs_itself_only(
     assert image_server.hits() == {f"/good/{n}.jpg": 1 for n in range(5)} | {"/silent": 3}
 
 
+@pytest.mark.fault(
+    "a run that fetches images is killed",
+    "the next one asks only for what was not stored",
+)
 def test_a_run_that_is_killed_goes_on_where_it_was(
     image_server: ImageServer, image_run: MakeRun
 ) -> None:

@@ -46,6 +46,10 @@ def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
         ApiKeys(tmp_path).add(name)
 
 
+@pytest.mark.fault(
+    "API keys are made at once",
+    "all are kept",
+)
 def test_keys_that_are_made_at_once_are_all_kept(tmp_path: Path) -> None:
     names = [f"app-{number}" for number in range(12)]
     with ThreadPoolExecutor(4) as pool:

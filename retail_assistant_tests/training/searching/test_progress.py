@@ -96,6 +96,10 @@ def test_trials_differ_from_each_other(tmp_path: Path) -> None:
     assert len({trial.params["learning_rate"] for trial in running.trials()}) == 6
 
 
+@pytest.mark.fault(
+    "a search of hyperparameters is broken off",
+    "it proposes the same trials again",
+)
 def test_a_search_that_is_broken_off_proposes_the_same(tmp_path: Path) -> None:
     def points(folder: Path, **fields: Any) -> list[dict[str, Any]]:
         return [trial.params for trial in to_the_end(begun(folder, search_of(**fields))).trials()]

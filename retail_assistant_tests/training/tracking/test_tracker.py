@@ -225,6 +225,10 @@ def test_a_password_in_the_servers_address_is_not_told(
     assert not any("secret" in words for words in said)
 
 
+@pytest.mark.fault(
+    "a tracked training is broken off",
+    "it goes on in the same MLflow run, with every number once",
+)
 @pytest.mark.slow
 def test_a_broken_off_training_goes_on_with_its_run(server: MlflowServer, tmp_path: Path) -> None:
     folder = tmp_path / "artefacts" / "adapter" / "c"
@@ -256,6 +260,10 @@ def test_a_broken_off_training_goes_on_with_its_run(server: MlflowServer, tmp_pa
     assert client(server.uri).get_run(third.run_id).info.status == "FINISHED"
 
 
+@pytest.mark.fault(
+    "a training is killed and nobody goes on with it",
+    "MLflow shows its run as killed",
+)
 @pytest.mark.slow
 def test_a_training_that_nobody_goes_on_with_is_marked_killed(
     server: MlflowServer, tmp_path: Path
