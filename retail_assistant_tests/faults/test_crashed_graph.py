@@ -47,11 +47,15 @@ class Made:
 def made(folder: Path, model: Path) -> Made:
     (folder / "studies").mkdir(parents=True)
     (folder / "studies" / "tiny.yaml").write_text(TINY_STUDY)
+    policy = folder / "promotion.yaml"
+    # Random weights keep no limit; here it matters only that all is made.
+    policy.write_text("limits:\n  blocking: []\n")
     line = Line(folder / "var", folder / "studies", model)
     line.storage.mkdir()
     slices = "retail_assistant_tests.faults.slices"
-    alone = {"POLARS_MAX_THREADS": "1", "DAGSTER_DISABLE_TELEMETRY": "1"}
-    return Made(line, ForkingProcess(slices, folder / "children", line.environment | alone))
+    more = {"POLARS_MAX_THREADS": "1", "DAGSTER_DISABLE_TELEMETRY": "1"}
+    more |= {"RETAIL_PROMOTION_POLICY": str(policy)}
+    return Made(line, ForkingProcess(slices, folder / "children", line.environment | more))
 
 
 @pytest.fixture(scope="module")
