@@ -14,6 +14,7 @@ from retail_assistant.launch.processes import is_alive
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
+
 def end_dead_runs(instance: "DagsterInstance") -> list[str]:
     """Tell an instance that only this machine uses of runs whose process is gone; their ids.
 
@@ -38,6 +39,7 @@ def end_dead_runs(instance: "DagsterInstance") -> list[str]:
         ended.append(run.run_id)
     return ended
 
+
 def _process_of(instance: "DagsterInstance", run_id: str) -> int | None:
     """The process that has the run, as it told last; None: it has told nothing yet."""
     import dagster as dg
@@ -49,6 +51,7 @@ def _process_of(instance: "DagsterInstance", run_id: str) -> int | None:
         if told is not None:
             return int(told.value)
     return None
+
 
 def _works(pid: int) -> bool:
     """Whether a process lives and may be the one that was meant: numbers are given again."""

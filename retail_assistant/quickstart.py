@@ -125,7 +125,7 @@ def neighbours(jobs: Sequence[str], partitions: Sequence[str]) -> list[tuple[str
 
 
 def run_in_order(slices: Sequence[Slice], console: Console) -> list[Finished]:
-    """Run slices one after the other, with Dagster's own instance; stops at the first that fails."""
+    """Run slices in order, with Dagster's own instance; stops at the first that fails."""
     # Of no use to who runs this: the versions are locked.
     for category in (dg.BetaWarning, dg.PreviewWarning):
         warnings.simplefilter("ignore", category)

@@ -43,7 +43,7 @@ def instance_folder(settings: Settings) -> Path:
 
 
 def prepare_instance(settings: Settings) -> Path:
-    """The Dagster instance folder, and its database ready for use: no run of a dead process is left.
+    """The Dagster instance folder, and its database ready for use, without runs of dead processes.
 
     That is made here: two servers that start at once on a new folder would both create it, and
     leave it broken.

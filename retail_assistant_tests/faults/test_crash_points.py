@@ -78,22 +78,19 @@ def _put_back(kept: Path, storage: Path) -> None:
 
 @pytest.mark.fault("a process ends anywhere while it stores a table", OUTCOME)
 def test_a_table(children: ForkingProcess, tmp_path: Path) -> None:
-    places = end_everywhere(
-        children, tmp_path / "var", "table", [KILLED, TOLD, INTERRUPTED]
-    )
+    places = end_everywhere(children, tmp_path / "var", "table", [KILLED, TOLD, INTERRUPTED])
 
     assert {"before table products", "within pointer products", "after pointer products"} <= places
 
 
 @pytest.mark.fault("a process ends anywhere while it records a decision on the corpus", OUTCOME)
 def test_an_approval(children: ForkingProcess, tmp_path: Path) -> None:
-    places = end_everywhere(
-        children, tmp_path / "var", "approval", [KILLED, TOLD, INTERRUPTED]
-    )
+    places = end_everywhere(children, tmp_path / "var", "approval", [KILLED, TOLD, INTERRUPTED])
 
     assert places == {"before approval", "within approval", "after approval"}
 
 
+@pytest.mark.long_fault
 @pytest.mark.fault("a process ends anywhere while it promotes a model", OUTCOME)
 def test_a_promotion(children: ForkingProcess, tmp_path: Path) -> None:
     places = end_everywhere(children, tmp_path / "var", "promotion", [KILLED])
@@ -101,6 +98,7 @@ def test_a_promotion(children: ForkingProcess, tmp_path: Path) -> None:
     assert {"before event promotion", "after event promotion", "after pointer champion"} <= places
 
 
+@pytest.mark.long_fault
 @pytest.mark.fault("a process ends anywhere while it rolls a model back", OUTCOME)
 def test_a_rollback(children: ForkingProcess, tmp_path: Path) -> None:
     places = end_everywhere(children, tmp_path / "var", "rollback", [KILLED])
@@ -140,9 +138,7 @@ def test_images(
         return {**found, "images": sorted(set(found.values())) if len(found) == 2 else None}
 
     arguments = [policy.model_dump_json(), *urls]
-    places = end_everywhere(
-        children, tmp_path / "var", "images", [KILLED], stored, arguments
-    )
+    places = end_everywhere(children, tmp_path / "var", "images", [KILLED], stored, arguments)
 
     assert {f"after object {kind}" for kind in ("images", "thumbnails", "receipts")} <= places
     assert "after merged receipts" in places
