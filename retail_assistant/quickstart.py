@@ -124,14 +124,16 @@ def neighbours(jobs: Sequence[str], partitions: Sequence[str]) -> list[tuple[str
     return [tuple(partitions[place] for place in group) for group in groups]
 
 
-def run_in_order(slices: Sequence[Slice], console: Console) -> list[Finished]:
+def run_in_order(
+    slices: Sequence[Slice], console: Console, code_location: dg.Definitions | None = None
+) -> list[Finished]:
     """Run slices in order, with Dagster's own instance; stops at the first that fails."""
     # Of no use to who runs this: the versions are locked.
     for category in (dg.BetaWarning, dg.PreviewWarning):
         warnings.simplefilter("ignore", category)
     warnings.filterwarnings("ignore", "Asset job .* varying BackfillPolicies")
     finished: list[Finished] = []
-    code_location = defs()
+    code_location = code_location or defs()
     with dg.DagsterInstance.get() as instance:
         for number, one in enumerate(slices, start=1):
             console.print(f"[bold]{number}/{len(slices)} {one.name}[/bold]")

@@ -40,7 +40,7 @@ class ForkingProcess:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, module],
                 cwd=folder,
-                env={**(environment or os.environ), "PYTHONPATH": str(REPOSITORY)},
+                env={"PYTHONPATH": str(REPOSITORY), **(environment or os.environ)},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,

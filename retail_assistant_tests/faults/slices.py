@@ -4,6 +4,7 @@ import sys
 
 from rich.console import Console
 
+from retail_assistant.definitions import defs
 from retail_assistant.quickstart import Slice, run_in_order
 from retail_assistant.settings import get_settings
 from retail_assistant.workbench import prepare_instance
@@ -40,10 +41,15 @@ SLICES = {
 }
 """In the graph's order; each is made of what those before it have left."""
 
+# Once, for all children.
+CODE_LOCATION = defs()
+for _job in {one.job for slices in SLICES.values() for one in slices}:
+    CODE_LOCATION.resolve_job_def(_job)
+
 
 def make(name: str) -> None:
     """Run a slice, with what it says of itself, as `retail-assistant run` does."""
     prepare_instance(get_settings())
-    ended = run_in_order(SLICES[name], Console(file=sys.stderr))
+    ended = run_in_order(SLICES[name], Console(file=sys.stderr), CODE_LOCATION)
     if ended[-1].failure is not None:
         sys.exit(ended[-1].failure)
