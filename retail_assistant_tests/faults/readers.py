@@ -11,8 +11,8 @@ from retail_assistant.launch.spec import ArtefactRef, read_manifest
 from retail_assistant.settings import Settings
 from retail_assistant.storage import LATEST, TableStore
 
-TOLD_BY_THE_CLOCK = ("README.md", "history", "history.parquet")
-"""Outputs of a training that hold seconds."""
+DIFFER = ("README.md", "history", "adapter_config.json")
+"""Outputs of a training that hold seconds, or the path of the base model."""
 
 Seen = dict[str, Any]
 
@@ -71,7 +71,7 @@ def _manifests(storage: Path) -> Seen:
         found[str(path.relative_to(storage))] = {
             (name if named else "files"): (output.sha256 if named else len(manifest.outputs))
             for name, output in manifest.outputs.items()
-            if name not in TOLD_BY_THE_CLOCK
+            if name not in DIFFER
         }
     for path in sorted((storage / "artefacts").glob(f"model_comparison/*/{JSON_REPORT}")):
         assert read_comparison(path.parent).variants
