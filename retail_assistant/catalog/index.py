@@ -18,7 +18,15 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from retail_assistant.catalog.embedding import embed, normalise
+import polars as pl
+
+from retail_assistant.catalog.embedding import (
+    EMBEDDING_MODEL,
+    EMBEDDING_VERSION,
+    embed,
+    embedding_key,
+    normalise,
+)
 from retail_assistant.catalog.filters import ProductFilter
 from retail_assistant.catalog.garments import clash
 from retail_assistant.catalog.mentions import NameBook, Named
@@ -32,10 +40,10 @@ from retail_assistant.catalog.suggestions import (
     in_turn,
     ranked,
 )
+from retail_assistant.catalog.vectors import KEY
 from retail_assistant.telemetry.tracing import span
 
 if TYPE_CHECKING:
-    import polars as pl
     from lancedb.expr import Expr
     from lancedb.table import Table
 
@@ -44,6 +52,9 @@ TABLE = "products"
 _DERIVED = frozenset(
     {"name_key", "text", "vector", "embedding_key", "facets", "price", "kind", "audience"}
 )
+_EMBEDDED = ("name", "brand", "department", "category", "subcategory", "attributes")
+"""What a product's vector is made of."""
+
 _QUERY_CHARACTERS = 2000
 _CANDIDATES = 64
 # Cormack, Clarke & Buettcher (SIGIR 2009), "Reciprocal Rank Fusion": k = 60.
@@ -74,6 +85,22 @@ def _require_index(folder: Path) -> None:
         raise CatalogIndexError(f"{folder} holds no catalog index: build catalog_index first.")
 
 
+def _require_same_embedding(table: Table, folder: Path) -> None:
+    """Refuse vectors of another embedding model, to which a question's vector is near by chance.
+
+    Raises:
+        CatalogIndexError: the first product's key is not that of this model and text.
+    """
+    if KEY in table.schema.names:
+        row = table.search().select([*_EMBEDDED, KEY]).limit(1).to_polars()
+        if row.select(embedding_key().eq(pl.col(KEY)).all()).item():
+            return
+    raise CatalogIndexError(
+        f"{folder} was built by another embedding model than {EMBEDDING_MODEL}, version"
+        f" {EMBEDDING_VERSION}: build catalog_index again."
+    )
+
+
 class CatalogIndex:
     """A built index, opened lazily: nothing is read before the first call that needs it."""
 
@@ -97,7 +124,9 @@ class CatalogIndex:
 
     @cached_property
     def _table(self) -> Table:
-        return open_table(self.folder)
+        table = open_table(self.folder)
+        _require_same_embedding(table, self.folder)
+        return table
 
     @cached_property
     def _names(self) -> NameBook:

@@ -4,6 +4,7 @@ Of the cluster launchers it is the innermost part: a Ray job runs it on the node
 """
 
 import re
+import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from retail_assistant.launch.spec import (
     read_manifest,
 )
 from retail_assistant.launch.workload import PREEMPTED_MARK
+from retail_assistant.storage import written
 from retail_assistant.storage.bucket import fetch_folder, publish, withdraw
 from retail_assistant.telemetry.logs import readable
 
@@ -41,6 +43,9 @@ LOG_TAIL_LINES = 15
 WAIT_FOR_TWIN_SECONDS = 24 * 3600
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_A_MINUTE = 60
+ROOM_FOR_A_LOG = 16 * 2**20
+"""Bytes: where less is left on the disk, the log may lack why the work failed."""
+
 # A wrapper such as `accelerate launch` survives its killed child and exits with code 1; how the
 # child ended stands only in the log (Python's CalledProcessError, torch's elastic agent).
 # What they add after the child's own last words would push these out of sight.
@@ -62,12 +67,16 @@ def run_local(spec: LaunchSpec, given: Mapping[str, str] | None = None) -> Manif
     Raises:
         Preempted: it was ended by a SIGTERM that this launcher did not send.
         LaunchError: it failed, was killed or ran too long; says how, and shows the end of its log.
+        StorageError: its folder cannot be written.
     """
     if spec.resources.nodes > 1:
         raise LaunchError(
             f"{spec.name}: nodes={spec.resources.nodes}; allowed with RETAIL_LAUNCHER=local: 1;"
             " several machines need ray or kuberay"
         )
+    # What is finished may lie where nobody can write, not even a lock.
+    if (done := read_manifest(spec.folder)) is not None:
+        return done
     with turn(spec) as done:
         if done is not None:
             return done
@@ -78,22 +87,14 @@ def run_local(spec: LaunchSpec, given: Mapping[str, str] | None = None) -> Manif
 @contextmanager
 def turn(spec: LaunchSpec) -> Iterator[Manifest | None]:
     """Hold the artefact's folder, made ready for work; yields the manifest where all is done."""
-    spec.folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(spec.folder / ".lock", timeout=WAIT_FOR_TWIN_SECONDS)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise LaunchError(f"{spec.name}: another run holds {spec.folder} for over a day") from error
+    with written(spec.folder):
+        spec.folder.mkdir(parents=True, exist_ok=True)
+        lock = _locked(spec)
     try:
         done = read_manifest(spec.folder)
         if done is None:
-            # A damaged artefact is made again: until then its old manifest must not vouch for it.
-            (spec.folder / MANIFEST_NAME).unlink(missing_ok=True)
-            withdraw(spec.folder / MANIFEST_NAME)
-            # What another machine has left of it, such as checkpoints.
-            fetch_folder(spec.folder)
-            fetch_inputs(spec)
-            write_spec(spec)
+            with written(spec.folder):
+                _make_ready(spec)
         try:
             yield done
         finally:
@@ -103,6 +104,25 @@ def turn(spec: LaunchSpec) -> Iterator[Manifest | None]:
                 publish(spec.folder / LOG_NAME)
     finally:
         lock.release()
+
+
+def _locked(spec: LaunchSpec) -> FileLock:
+    lock = FileLock(spec.folder / ".lock", timeout=WAIT_FOR_TWIN_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise LaunchError(f"{spec.name}: another run holds {spec.folder} for over a day") from error
+    return lock
+
+
+def _make_ready(spec: LaunchSpec) -> None:
+    # A damaged artefact is made again: until then its old manifest must not vouch for it.
+    (spec.folder / MANIFEST_NAME).unlink(missing_ok=True)
+    withdraw(spec.folder / MANIFEST_NAME)
+    # What another machine has left of it, such as checkpoints.
+    fetch_folder(spec.folder)
+    fetch_inputs(spec)
+    write_spec(spec)
 
 
 def run_processes(
@@ -136,7 +156,8 @@ def run_processes(
     if code != 0:
         said = _log_since(log_path, log_start)
         kind = Preempted if _was_preempted(spec, code, said) else LaunchError
-        raise kind(f"{spec.name}: {how_it_ended(code, said)}. {_log_tail(log_path, log_start)}")
+        how = how_it_ended(code, said, spec.resources.memory_gib) + _no_room(spec.folder)
+        raise kind(f"{spec.name}: {how}. {_log_tail(log_path, log_start)}")
 
 
 def _wait(tree: ProcessTree, seconds: float | None, stop: Event | None) -> int | None:
@@ -160,7 +181,8 @@ def finished_manifest(spec: LaunchSpec, log_path: Path) -> Manifest:
     """
     manifest = read_manifest(spec.folder)
     if manifest is None:
-        raise LaunchError(f"{spec.name}: {how_it_ended(0, '')}. {_log_tail(log_path, 0)}")
+        how = how_it_ended(0, "") + _no_room(spec.folder)
+        raise LaunchError(f"{spec.name}: {how}. {_log_tail(log_path, 0)}")
     return manifest
 
 
@@ -192,8 +214,19 @@ def own_words(lines: Sequence[str]) -> list[str]:
     return list(lines)
 
 
-def how_it_ended(code: int, log: str) -> str:
-    """A process's end in words, from its exit code (negative: a signal) and its log."""
+def _no_room(folder: Path) -> str:
+    """That the disk is full, where it is: then the log may not say so."""
+    free = shutil.disk_usage(folder).free
+    if free >= ROOM_FOR_A_LOG:
+        return ""
+    return f"; the disk of {folder} has {free / 2**20:.1f} MiB left: make room and run it again"
+
+
+def how_it_ended(code: int, log: str, memory_gib: float | None = None) -> str:
+    """A process's end in words, from its exit code (negative: a signal) and its log.
+
+    `memory_gib` is what it was planned to take at most.
+    """
     if code == 0:
         return "the process ended without leaving a manifest"
     killed_by = signal.Signals(-code).name if code < 0 else _signal_of_child(log)
@@ -201,7 +234,8 @@ def how_it_ended(code: int, log: str) -> str:
         return "the process made room after a SIGTERM; materialize again to continue"
     if killed_by is None:
         return f"the process failed with exit code {code}"
-    hint = " (out of memory, or killed by hand)" if killed_by == "SIGKILL" else ""
+    planned = f"; up to {memory_gib:.1f} GiB were planned" if memory_gib else ""
+    hint = f" (out of memory, or killed by hand{planned})" if killed_by == "SIGKILL" else ""
     return f"the process was killed by {killed_by}{hint}; materialize again to continue"
 
 

@@ -6,6 +6,7 @@ from retail_assistant.storage.files import (
     fingerprint,
     temporary_folder,
     write_atomically,
+    written,
 )
 from retail_assistant.storage.tables import LATEST, TableRef, TableStore
 
@@ -18,4 +19,5 @@ __all__ = [
     "fingerprint",
     "temporary_folder",
     "write_atomically",
+    "written",
 ]

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,8 @@ import psutil
 _BYTES_READ_AHEAD = 1 << 20
 _REASON_CHARACTERS = 200
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# In the words of Rust libraries, which pass on no number.
+_TOLD_AS_FULL = re.compile(rf"\(os error (?:{'|'.join(map(str, _FULL))})\)")
 
 
 class StorageError(RuntimeError):
@@ -59,18 +62,36 @@ def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) 
 
 
 @contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Whatever keeps the body from writing to a place, as one error that says it.
+
+    Raises:
+        StorageError: says where, why, and what to do about it.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {explained(error)}") from error
+
+
+@contextmanager
 def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
     """A new folder in `parent` for this process, gone at the end.
 
     Those of the same `prefix` that killed processes left are removed first; they may be gigabytes.
+
+    Raises:
+        StorageError: it cannot be made.
     """
     for left in parent.glob(f"{prefix}*-*"):
         process = left.name.removeprefix(prefix).split("-")[0]
         if process.isdecimal() and not psutil.pid_exists(int(process)):
             shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(
-        dir=parent, prefix=f"{prefix}{os.getpid()}-", ignore_cleanup_errors=True
-    ) as folder:
+    with written(parent):
+        made = tempfile.TemporaryDirectory(
+            dir=parent, prefix=f"{prefix}{os.getpid()}-", ignore_cleanup_errors=True
+        )
+    with made as folder:
         yield Path(folder)
 
 
@@ -79,5 +100,6 @@ def explained(error: Exception) -> str:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     reason = " ".join(reason.split())[:_REASON_CHARACTERS] or type(error).__name__
     is_full = isinstance(error, OSError) and error.errno in _FULL
+    is_full = is_full or _TOLD_AS_FULL.search(str(error)) is not None
     hint = "make room" if is_full else "check the address, your rights and the connection,"
     return f"{reason}; {hint} and run it again"
