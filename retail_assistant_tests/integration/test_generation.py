@@ -41,6 +41,10 @@ def work(server: ChatServer, tmp_path: Path) -> LaunchSpec:
     return generation_spec(config, *written, tmp_path)
 
 
+@pytest.mark.fault(
+    "A run of the generator is killed",
+    "The next one asks for the rest only",
+)
 def test_a_killed_run_asks_only_for_the_rest(tmp_path: Path) -> None:
     with ChatServer(latency=0.2).running() as server:
         spec = work(server, tmp_path)

@@ -85,6 +85,10 @@ def test_the_page_answers(
     assert external_requests == []
 
 
+@pytest.mark.fault(
+    "vLLM is killed while it answers",
+    "It comes back with the adapters that it had taken in",
+)
 def test_killed_while_it_writes_it_comes_back(served: Served, finished_line: FinishedLine) -> None:
     question, _ = finished_line.asked()[0]
     assert served.writers()

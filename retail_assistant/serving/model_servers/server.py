@@ -323,7 +323,7 @@ class ModelServer:
             if well and is_lost:
                 # One whose engine hangs says that it is well for as long as it is asked.
                 well = await self._writes(running)
-                why = f"it answers {self._health}, but wrote nothing"
+                why = f"it answers {self._health}, but writes nothing"
             is_lost = is_lost and not well
             self._failures = 0 if well else self._failures + 1
             if self._cache:
@@ -331,7 +331,7 @@ class ModelServer:
                     METRICS_ROUTE, self._cache, self._care.seconds_of_a_look
                 )
             if self._failures >= self._care.failures:
-                return f"{why} {self._failures} times"
+                return f"{why}, {self._failures} times in a row"
 
     async def _writes(self, running: Running) -> bool:
         """Whether one of its models writes, for this or for whoever else asks meanwhile."""

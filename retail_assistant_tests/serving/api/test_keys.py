@@ -54,6 +54,10 @@ def test_keys_that_are_made_at_once_are_all_kept(tmp_path: Path) -> None:
     assert [keys.name_of(key) for key in made] == names
 
 
+@pytest.mark.fault(
+    "The file of API keys is damaged",
+    "Nobody is let in, and who runs it is told",
+)
 def test_a_damaged_file_opens_nothing(tmp_path: Path) -> None:
     keys = ApiKeys(tmp_path)
     key = keys.add("app")

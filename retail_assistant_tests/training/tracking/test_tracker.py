@@ -153,6 +153,10 @@ def test_a_run_in_a_sqlite_file_tells_everything(
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "MLflow's server is killed and started again while a training works",
+    "It waits for nothing; every number is there once",
+)
 def test_a_server_killed_and_restarted_in_mid_run_has_everything_once(
     server: MlflowServer, tmp_path: Path
 ) -> None:
@@ -180,6 +184,10 @@ def test_a_server_killed_and_restarted_in_mid_run_has_everything_once(
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "MLflow is away for the whole of a training",
+    "The training ends well; its numbers are sent when MLflow is back",
+)
 def test_a_server_that_was_never_there_is_told_afterwards(
     server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,6 +265,10 @@ def test_a_broken_off_training_goes_on_with_its_run(server: MlflowServer, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "A tracked training is killed and not gone on with",
+    "MLflow has all that it told, and says that it was killed",
+)
 def test_a_training_that_nobody_goes_on_with_is_marked_killed(
     server: MlflowServer, tmp_path: Path
 ) -> None:
@@ -284,6 +296,10 @@ def test_upload_leaves_a_living_training_alone(server: MlflowServer, tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "MLflow's server has lost its store",
+    "It is told everything again",
+)
 def test_a_server_that_forgot_everything_is_told_again(
     server: MlflowServer, tmp_path: Path
 ) -> None:
