@@ -65,8 +65,8 @@ class CloudStorage:
     """A front to the emulator that has what it lacks: preconditions, and bad days.
 
     url: its address.
-    fault: asked of each request (method, path): a status to answer with, `SHORT` (half of the answer,
-        then nothing), `SILENT` (no answer), or None.
+    fault: asked of each request (method, path): a status to answer with, `SHORT` (half of the
+        answer), `SILENT` (no answer), or None.
     asked: requests by method.
     faults: answers that were faults.
     """

@@ -1,4 +1,4 @@
-"""A training with little memory: `python -m retail_assistant_tests.faults.little_memory --spec …`.
+"""A training with little memory: `python -m retail_assistant_tests.faults.little_memory`.
 
 Once the libraries are loaded, its data may grow by so much and no more, as on a small machine.
 """

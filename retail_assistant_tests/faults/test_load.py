@@ -15,10 +15,21 @@ from retail_assistant.storage import write_atomically
 from retail_assistant.training.searching.progress import TRIAL_ASSET, RunningSearch
 from retail_assistant_tests.families import family_of
 from retail_assistant_tests.integration.line import Line
-from retail_assistant_tests.integration.test_cancel import LOCATION, Place, line_with_inputs, serving
+from retail_assistant_tests.integration.test_cancel import (
+    LOCATION,
+    Place,
+    line_with_inputs,
+    serving,
+)
 from retail_assistant_tests.launch.waiting import wait_until
-from retail_assistant_tests.training.searches import BEGUN, begun, end_trial, loss_at, search_content
-from retail_assistant_tests.training.searches import search_of as search
+from retail_assistant_tests.training.searches import (
+    BEGUN,
+    begun,
+    end_trial,
+    loss_at,
+    search_content,
+    search_of,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.long_fault, pytest.mark.timeout(1800)]
 
@@ -117,7 +128,7 @@ def test_ten_queued_trainings_all_finish(tiny_model_folder: Path, tmp_path: Path
 
 def thousand_trials(line: Line) -> RunningSearch:
     """A search whose thousand trials have ended, and whose time is over."""
-    running = begun(line.storage, search(trials=TRIALS))
+    running = begun(line.storage, search_of(trials=TRIALS))
     (first,) = running.propose(BEGUN)[:1]
     folder = running.ref.folder / "trials"
     content = json.loads((folder / "0000.json").read_text())

@@ -6,6 +6,7 @@ from shutil import copytree
 import polars as pl
 import pytest
 
+from retail_assistant.corpus.tasks import MESSAGES
 from retail_assistant.launch.local import run_local
 from retail_assistant.launch.spec import LaunchError, read_manifest
 from retail_assistant.training.finetune import train
@@ -70,7 +71,7 @@ def test_out_of_memory_is_told_with_the_plans_numbers(
 ) -> None:
     # The vocabulary's numbers for every learned token of ten long answers at once.
     corpus = small_corpus().with_columns(
-        completion=pl.lit(turn("assistant", "It is red. " * 400), dtype=small_corpus()["completion"].dtype),
+        completion=pl.lit(turn("assistant", "It is red. " * 400), dtype=MESSAGES),
         completion_tokens=pl.lit(1700, pl.UInt32),
     )
     job = JOB.model_copy(update={"batch_size": 10, "max_seq_length": 2000, "evaluations": 0})

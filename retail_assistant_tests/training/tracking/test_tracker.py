@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -217,6 +218,27 @@ def test_a_server_that_was_never_there_is_told_afterwards(
     assert losses(server.uri, told.run_id) == expected(30)
     assert client(server.uri).get_run(told.run_id).info.status == "FINISHED"
     assert untold(tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.fault(
+    "MLflow's server takes connections and never answers",
+    "The training waits for a moment at its end only; its numbers are kept and sent later",
+)
+def test_a_server_that_never_answers_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "SECONDS_TO_SEND", 2.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        tracker = Tracker(target(uri, tmp_path), tmp_path / "s", print)
+        tracker.start({"lora_r": 4})
+        record_losses(tracker, 1, 5)
+        tracker.close("FINISHED")
+    left = tracked_run(tmp_path / "s")
+    assert left is not None
+    assert (left.run_id, left.status) == (None, "FINISHED")
+    assert left.pending >= 6
 
 
 @pytest.mark.slow
