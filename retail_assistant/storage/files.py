@@ -17,8 +17,8 @@ import psutil
 _BYTES_READ_AHEAD = 1 << 20
 _REASON_CHARACTERS = 200
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# In the words of Rust libraries, which pass on no number.
-_TOLD_AS_FULL = re.compile(rf"\(os error (?:{'|'.join(map(str, _FULL))})\)")
+# How libraries in Rust tell the number, with an error class of their own.
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 class StorageError(RuntimeError):
@@ -70,7 +70,11 @@ def written(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
+    except StorageError:
+        raise
+    except Exception as error:
+        if _number(error) is None and not isinstance(error, OSError):
+            raise
         raise StorageError(f"{path} cannot be written: {explained(error)}") from error
 
 
@@ -97,9 +101,17 @@ def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
 
 def explained(error: Exception) -> str:
     """Why a file system failed, whichever it is, and what to do about it; one line."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    reason = " ".join(reason.split())[:_REASON_CHARACTERS] or type(error).__name__
-    is_full = isinstance(error, OSError) and error.errno in _FULL
-    is_full = is_full or _TOLD_AS_FULL.search(str(error)) is not None
-    hint = "make room" if is_full else "check the address, your rights and the connection,"
+    number, told = _number(error), str(error)
+    if number is not None:
+        told = getattr(error, "strerror", None) or os.strerror(number)
+    reason = " ".join(told.split())[:_REASON_CHARACTERS] or type(error).__name__
+    hint = "make room" if number in _FULL else "check the address, your rights and the connection,"
     return f"{reason}; {hint} and run it again"
+
+
+def _number(error: Exception) -> int | None:
+    """The operating system's number of an error, where it has one."""
+    if isinstance(error, OSError) and error.errno and error.strerror:
+        return error.errno
+    told = _OS_ERROR.search(str(error))
+    return int(told[1]) if told else None

@@ -12,10 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from retail_assistant.catalog import garments
+from retail_assistant.catalog import embedding, garments
 from retail_assistant.catalog.embedding import DIMENSIONS
 from retail_assistant.catalog.filters import ProductFilter
-from retail_assistant.catalog import embedding
 from retail_assistant.catalog.index import CatalogIndex
 from retail_assistant.catalog.index_writer import IndexSummary, build_index
 from retail_assistant.catalog.publication import CatalogIndexError
@@ -317,7 +316,7 @@ def test_an_index_of_another_embedding_model_is_refused(
     build_index(product_frame(), tmp_path / "i")
     assert CatalogIndex.open(tmp_path / "i").search("Solo Scarf", 1)
     monkeypatch.setattr(embedding, "EMBEDDING_VERSION", "of another model")
-    with pytest.raises(CatalogIndexError, match="another embedding model .* build catalog_index"):
+    with pytest.raises(CatalogIndexError, match=r"another embedding model .* build catalog_index"):
         CatalogIndex.open(tmp_path / "i").search("Solo Scarf", 1)
     assert build_index(product_frame(), tmp_path / "j", tmp_path / "i").reused == 0
     assert CatalogIndex.open(tmp_path / "j").search("Solo Scarf", 1)

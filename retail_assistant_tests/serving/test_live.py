@@ -29,7 +29,7 @@ COMMAND = (
 )
 PROMPT = [{"role": "user", "content": "Hello"}]
 CARE = Care(seconds_to_start=60, seconds_between_looks=0.2, most_seconds_between_starts=1)
-IMPATIENT = replace(CARE, seconds_to_answer=1.0, seconds_of_a_look=1.0)
+IMPATIENT = replace(CARE, seconds_to_answer=2.0, seconds_of_a_look=2.0)
 
 Live = LiveAssistant[str]
 

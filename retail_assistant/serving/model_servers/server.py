@@ -5,7 +5,6 @@ long as it is wanted, with growing pauses.
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import sys
@@ -363,8 +362,7 @@ class ModelServer:
         finally:
             for wait in waits:
                 wait.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(*waits, return_exceptions=True)
+            await asyncio.gather(*waits, return_exceptions=True)
         is_lost = self._suspected.is_set()
         self._suspected.clear()
         return is_lost
