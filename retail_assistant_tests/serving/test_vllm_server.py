@@ -152,7 +152,7 @@ def test_a_vllm_whose_engine_hangs_is_started_again(tmp_path: Path) -> None:
         try:
             said = await text_of(model, PROMPT)
             for one, words in family_of(psutil.Process()):
-                if "vllm.entrypoints.launchers.api_server.entry" in words:
+                if "vllm.entrypoints.launchers.api_server.entry" in words and GUARD not in words:
                     for engine in one.children(recursive=True):
                         engine.suspend()
             with pytest.raises(ModelAwayError):
