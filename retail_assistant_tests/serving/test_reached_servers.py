@@ -6,6 +6,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import httpx2
 import pytest
 from aiohttp import web
 
@@ -153,6 +154,15 @@ def test_the_model_of_a_url_is_the_one_that_is_named(tmp_path: Path) -> None:
             await variants(url, "url", tmp_path).open(None)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("seconds", [4.0, 5.0])
+def test_patience_is_as_long_as_it_is_said(seconds: float) -> None:
+    """OpenAI's client takes five seconds, httpx's own default, for none said."""
+    connection = connect(Endpoint("http://127.0.0.1:1"), seconds)
+    timeout = connection.openai.timeout
+    assert isinstance(timeout, httpx2.Timeout)
+    assert (timeout.read, timeout.connect) == (seconds, 5.0)
 
 
 METRICS = """# TYPE vllm:kv_cache_usage_perc gauge

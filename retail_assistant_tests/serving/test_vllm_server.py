@@ -136,7 +136,7 @@ def test_vllm_reads_what_was_trained_takes_in_adapters_and_comes_back(
 @pytest.mark.slow
 @pytest.mark.long_fault
 @pytest.mark.fault(
-    "vLLM's engine hangs while its server says that it is well",
+    "vLLM's engine hangs",
     "It is not ready until it writes again, and is started anew",
 )
 def test_a_vllm_whose_engine_hangs_is_started_again(tmp_path: Path) -> None:
@@ -151,13 +151,13 @@ def test_a_vllm_whose_engine_hangs_is_started_again(tmp_path: Path) -> None:
         model = await variants.open(champion(settings, "one", 1, adapter_seed=1))
         try:
             said = await text_of(model, PROMPT)
-            for one, words in family_of(psutil.Process()):
-                if "vllm.entrypoints.launchers.api_server.entry" in words and GUARD not in words:
-                    for engine in one.children(recursive=True):
-                        engine.suspend()
+            family = family_of(psutil.Process())
+            engines = [one for one, words in family if "EngineCore" in " ".join(words)]
+            assert engines
+            for engine in engines:
+                engine.suspend()
             with pytest.raises(ModelAwayError):
                 await text_of(model, PROMPT)
-            assert await model.server.connection.is_healthy("/health", 5), "it says that it is well"
             async with asyncio.timeout(400):
                 while not model.ready:
                     await asyncio.sleep(0.1)
