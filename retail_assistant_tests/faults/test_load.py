@@ -100,7 +100,7 @@ def resident_bytes() -> int:
 
 @pytest.mark.fault(
     "Ten trainings are queued at once on a small machine",
-    "All finish, one training and four runs at a time, in bounded memory, and the UI answers",
+    "All finish, one training at a time, in bounded memory, and the UI answers",
 )
 def test_ten_queued_trainings_all_finish(tiny_model_folder: Path, tmp_path: Path) -> None:
     line = line_with_inputs(tmp_path, tiny_model_folder, QUEUE)
