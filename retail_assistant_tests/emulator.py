@@ -23,6 +23,10 @@ BUCKET = "shop"
 _NAME = re.compile(rb'"name":\s*("(?:[^"\\]|\\.)*")')
 _HOP_BY_HOP = {"transfer-encoding", "content-length", "content-encoding", "connection", "host"}
 _LARGEST = 1 << 30
+SHORT, SILENT = "short", "silent"
+SECONDS_OF_SILENCE = 120
+
+Fault = Callable[[str, str], int | str | None]
 
 
 @contextmanager
@@ -61,25 +65,31 @@ class CloudStorage:
     """A front to the emulator that has what it lacks: preconditions, and bad days.
 
     url: its address.
-    fault: asked of each request (method, path): a status to answer with, or None.
+    fault: asked of each request (method, path): a status to answer with, `SHORT` (half of the
+        answer), `SILENT` (no answer), or None.
     asked: requests by method.
     faults: answers that were faults.
     """
 
     def __init__(self, emulator: str) -> None:
         self._emulator, self.url = emulator, ""
-        self.fault: Callable[[str, str], int | None] = lambda _method, _path: None
+        self.fault: Fault = lambda _method, _path: None
         self.asked: Counter[str] = Counter()
         self.faults = 0
         self._writing = asyncio.Lock()
 
-    async def handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         """Pass a request on, unless a fault or a precondition says otherwise."""
         self.asked[request.method] += 1
         body = await request.read()
         status = self.fault(request.method, request.path)
         if status is not None:
             self.faults += 1
+        if status == SHORT:
+            return await _cut_off(request, await self._passed_on(request, body))
+        if status == SILENT:
+            await asyncio.sleep(SECONDS_OF_SILENCE)
+        elif isinstance(status, int):
             return web.json_response(
                 {"error": {"code": status, "message": "a bad day"}}, status=status
             )
@@ -126,6 +136,18 @@ class CloudStorage:
         return str(found["generation"])
 
 
+async def _cut_off(request: web.Request, answer: web.Response) -> web.StreamResponse:
+    """Half of an answer, and then the end of the connection."""
+    whole = bytes(answer.body) if isinstance(answer.body, bytes) else b""
+    half = web.StreamResponse(status=answer.status, headers=answer.headers)
+    half.content_length = len(whole)
+    await half.prepare(request)
+    await half.write(whole[: len(whole) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return half
+
+
 @contextmanager
 def cloud_storage(emulator: str) -> Iterator[CloudStorage]:
     """The front, on a port of its own."""
@@ -134,7 +156,7 @@ def cloud_storage(emulator: str) -> Iterator[CloudStorage]:
     storage = CloudStorage(emulator)
     app = web.Application(client_max_size=_LARGEST)
     app.router.add_route("*", "/{path:.*}", storage.handle)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, shutdown_timeout=1)
 
     async def start() -> int:
         await runner.setup()

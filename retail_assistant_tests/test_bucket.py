@@ -34,7 +34,7 @@ from retail_assistant.storage.bucket import (
     withdraw,
     write_pointer,
 )
-from retail_assistant_tests.emulator import BUCKET, CloudStorage, cloud_storage
+from retail_assistant_tests.emulator import BUCKET, SHORT, SILENT, CloudStorage, cloud_storage
 from retail_assistant_tests.evaluation.manifests import finished
 
 NUMBERS = itertools.count()
@@ -164,6 +164,10 @@ def test_the_first_of_two_twins_counts(cloud: CloudStorage, tmp_path: Path) -> N
     assert read_manifest(folders[0]) is None, "nobody has its weights any more"
 
 
+@pytest.mark.fault(
+    "A machine's copy of a bucket's file is cut off",
+    "It is fetched again",
+)
 def test_a_truncated_file_is_fetched_again(cloud: CloudStorage, tmp_path: Path) -> None:
     one, other = machines(tmp_path)
     folder = one / "artefacts" / "adapter" / "print"
@@ -251,6 +255,10 @@ def test_a_number_is_taken_once(cloud: CloudStorage, tmp_path: Path) -> None:
     assert read_pointer(other / "champions" / "000001-promotion.json") == "of one"
 
 
+@pytest.mark.fault(
+    "The object store answers 429 or 503 for a while",
+    "It is asked again with growing pauses, and nothing is lost",
+)
 def test_what_passes_is_tried_again(cloud: CloudStorage, tmp_path: Path) -> None:
     one, other = machines(tmp_path)
     asked = itertools.count()
@@ -262,7 +270,49 @@ def test_what_passes_is_tried_again(cloud: CloudStorage, tmp_path: Path) -> None
     assert cloud.faults > 2
 
 
+@pytest.mark.fault(
+    "The object store sends half of an object",
+    "It is asked for the whole again; no half file is left",
+)
+def test_half_an_answer_is_asked_for_again(cloud: CloudStorage, tmp_path: Path) -> None:
+    one, other, third = machines(tmp_path, 3)
+    ref = TableStore(one).write(FRAME, "products")
+    asked = itertools.count()
+    cloud.fault = lambda method, _: SHORT if method == "GET" and next(asked) % 2 == 0 else None
+    assert TableStore(other).ref("products").read().equals(FRAME)
+    assert cloud.faults > 1
+    # Always: in the end one line, and nothing that could be taken for the table.
+    bucket = bucket_of(third)
+    assert bucket is not None
+    bucket.retry_seconds = 1.5
+    cloud.fault = lambda method, _: SHORT if method == "GET" else None
+    with pytest.raises(BucketError, match="cannot read gs://") as failed:
+        TableStore(third).ref("products")
+    assert len(str(failed.value).splitlines()) == 1
+    with pytest.raises(BucketError, match="cannot read gs://"):
+        fetch(third / "tables" / "products" / ref.path.name)
+    assert not list(third.rglob("*.parquet"))
+
+
+@pytest.mark.long_fault
+@pytest.mark.fault(
+    "The object store does not answer at all",
+    "After a minute it is asked again",
+)
+def test_silence_is_not_waited_for_for_ever(cloud: CloudStorage, tmp_path: Path) -> None:
+    one, other = machines(tmp_path)
+    TableStore(one).write(FRAME, "products")
+    asked = itertools.count()
+    cloud.fault = lambda _method, _path: SILENT if next(asked) == 0 else None
+    assert TableStore(other).ref("products").read().equals(FRAME)
+    assert cloud.faults == 1
+
+
 @pytest.mark.parametrize("status", [503, 403])
+@pytest.mark.fault(
+    "The object store answers 503 for good, or 403",
+    "One line names the object and the reason",
+)
 def test_what_does_not_pass_ends_in_one_line(
     cloud: CloudStorage, tmp_path: Path, status: int
 ) -> None:
@@ -275,6 +325,10 @@ def test_what_does_not_pass_ends_in_one_line(
         TableStore(one).ref("products")
 
 
+@pytest.mark.fault(
+    "The bucket does not exist",
+    "One line names it",
+)
 def test_a_wrong_bucket_is_named(cloud: CloudStorage, tmp_path: Path) -> None:
     root = Settings(
         storage_uri="gs://no-such-bucket/x", work_folder=tmp_path, storage_retry_seconds=1

@@ -79,6 +79,10 @@ def test_what_cannot_be_done_is_refused(
     assert len(shop.champions.events()) == 2
 
 
+@pytest.mark.fault(
+    "The weights of an earlier champion were altered",
+    "No rollback to it; the present champion stays",
+)
 def test_altered_files_are_refused(cli: Cli, shop: Shop) -> None:
     path = shop.root / "artefacts/adapter/old-1/adapter/adapter_model.safetensors"
     path.write_text("other weights")

@@ -90,6 +90,10 @@ def test_partitions_are_kept_apart(store: TableStore) -> None:
         store.ref("predictions")
 
 
+@pytest.mark.fault(
+    "A bit of a stored table flips",
+    "It is refused by its hash, and making it again mends it",
+)
 def test_an_altered_table_is_refused(store: TableStore) -> None:
     ref = store.write(FIRST, "products")
     content = bytearray(ref.path.read_bytes())
@@ -99,6 +103,10 @@ def test_an_altered_table_is_refused(store: TableStore) -> None:
         store.ref("products").read()
 
 
+@pytest.mark.fault(
+    "A bit of a stored table flips",
+    "It is refused by its hash, and making it again mends it",
+)
 def test_a_table_that_was_altered_after_it_was_read_is_refused(store: TableStore) -> None:
     ref = store.write(FIRST, "products")
     os.utime(ref.path, (1_000_000_000, 1_000_000_000))
@@ -152,6 +160,10 @@ def test_a_file_is_hashed_once_while_it_stays_as_it_is(
     assert len(hashed) == 4
 
 
+@pytest.mark.fault(
+    "A stored table is cut off or gone",
+    "One line names it and says to materialize it again",
+)
 def test_a_truncated_or_missing_table_is_refused(store: TableStore) -> None:
     ref = store.write(FIRST, "products")
     ref.path.write_bytes(ref.path.read_bytes()[:-10])
@@ -162,6 +174,10 @@ def test_a_truncated_or_missing_table_is_refused(store: TableStore) -> None:
         ref.read()
 
 
+@pytest.mark.fault(
+    "A bit of a stored table flips",
+    "It is refused by its hash, and making it again mends it",
+)
 def test_writing_again_mends_a_damaged_table(store: TableStore) -> None:
     ref = store.write(FIRST, "products")
     ref.path.write_bytes(b"")

@@ -21,17 +21,26 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from retail_assistant.catalog.embedding import embed, embed_query, normalise
+import polars as pl
+
+from retail_assistant.catalog.embedding import (
+    EMBEDDING_MODEL,
+    EMBEDDING_VERSION,
+    embed,
+    embed_query,
+    embedding_key,
+    normalise,
+)
 from retail_assistant.catalog.filters import ProductFilter
 from retail_assistant.catalog.mentions import NameBook, Named
 from retail_assistant.catalog.neighbours import CANDIDATES, READ, Neighbours
 from retail_assistant.catalog.publication import CatalogIndexError, fetch_index, is_published
 from retail_assistant.catalog.suggestions import Ranking, in_turn, ranked
+from retail_assistant.catalog.vectors import KEY
 from retail_assistant.telemetry.tracing import span
 
 if TYPE_CHECKING:
     import numpy as np
-    import polars as pl
     from lancedb.expr import Expr
     from lancedb.table import Table
 
@@ -40,6 +49,9 @@ TABLE = "products"
 _DERIVED = frozenset(
     {"name_key", "text", "vector", "embedding_key", "facets", "price", "kind", "audience"}
 )
+_EMBEDDED = ("name", "brand", "department", "category", "subcategory", "attributes")
+"""What a product's vector is made of."""
+
 _QUERY_CHARACTERS = 2000
 # A second query for products of equal score costs more than some more of them at once.
 _FETCHED = 64
@@ -71,6 +83,22 @@ def _require_index(folder: Path) -> None:
         raise CatalogIndexError(f"{folder} holds no catalog index: build catalog_index first.")
 
 
+def _require_same_embedding(table: Table, folder: Path) -> None:
+    """Refuse vectors of another embedding model, to which a question's vector is near by chance.
+
+    Raises:
+        CatalogIndexError: the first product's key is not that of this model and text.
+    """
+    if KEY in table.schema.names:
+        row = table.search().select([*_EMBEDDED, KEY]).limit(1).to_polars()
+        if row.select(embedding_key().eq(pl.col(KEY)).all()).item():
+            return
+    raise CatalogIndexError(
+        f"{folder} was built by another embedding model than {EMBEDDING_MODEL}, version"
+        f" {EMBEDDING_VERSION}: build catalog_index again."
+    )
+
+
 class CatalogIndex:
     """A built index, opened lazily: nothing is read before the first call that needs it."""
 
@@ -94,7 +122,9 @@ class CatalogIndex:
 
     @cached_property
     def _table(self) -> Table:
-        return open_table(self.folder)
+        table = open_table(self.folder)
+        _require_same_embedding(table, self.folder)
+        return table
 
     @cached_property
     def _names(self) -> NameBook:

@@ -15,6 +15,7 @@ from retail_assistant.launch.spec import ArtefactRef, LaunchSpec, Manifest, Pree
 from retail_assistant.settings import Settings, get_settings
 from retail_assistant.storage import TableRef
 from retail_assistant.training.energy import shown_cost
+from retail_assistant.training.fitting.out_of_memory import AVAILABLE, PLANNED
 from retail_assistant.training.jobs import Job
 from retail_assistant.training.model_card import card_text
 from retail_assistant.training.planning.plan import ParallelismPlan, plan_for
@@ -161,7 +162,11 @@ def training_spec(
             max_runtime_minutes=job.resources.max_runtime_minutes,
         ),
         accelerate=plan.accelerate,
-        execution={"gradient_checkpointing": plan.gradient_checkpointing},
+        execution={
+            "gradient_checkpointing": plan.gradient_checkpointing,
+            PLANNED: plan.estimate.total,
+            AVAILABLE: plan.available_gib,
+        },
     )
 
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from retail_assistant.catalog.assortment import select_assortment
 from retail_assistant.catalog.clean import Progress, clean_catalog, read_summary
+from retail_assistant.catalog.embedding import EMBEDDING_MODEL, EMBEDDING_VERSION
 from retail_assistant.catalog.lineage import duplicate_sources, product_sources, same_columns
 from retail_assistant.catalog.near_duplicates import write_near_duplicates
 from retail_assistant.catalog.overview import (
@@ -206,7 +207,7 @@ def catalog_index(
     spec = LaunchSpec(
         name="catalog_index",
         module="retail_assistant.catalog.build_index",
-        config={},
+        config={"embedding": f"{EMBEDDING_MODEL} {EMBEDDING_VERSION}"},
         inputs={"assortment": assortment.sha256},
         paths={"assortment": assortment.path},
         code_version="2",

@@ -7,10 +7,12 @@ import dagster as dg
 import polars as pl
 
 from retail_assistant.catalog.acceptance import (
+    FIRST,
     REFRESH_CHECKS,
     Acceptance,
     CleanedTables,
     Verdict,
+    first_verdict,
 )
 from retail_assistant.catalog.profile import get_profile
 from retail_assistant.defs.conditions import REFRESH
@@ -25,7 +27,6 @@ HOW_TO_ACCEPT = (
     " again (automation does that by itself). Thresholds: section `refresh` of the retailer's"
     " profile."
 )
-FIRST = "the first catalog of its source: nothing to compare it with"
 
 
 # Automation leaves a check with a condition of its own out of its asset's run, unless asked for it.
@@ -63,7 +64,7 @@ def plausible_refresh(
     accepted = _acceptance().accepted
     for key in sorted(context.selected_asset_check_keys):
         if accepted is None:
-            verdict = Verdict(passed=True, found=FIRST)
+            verdict = first_verdict(key.name, new, get_profile().refresh)
         else:
             verdict = REFRESH_CHECKS[key.name](new, accepted, get_profile().refresh)
         yield _check_result(key, verdict)

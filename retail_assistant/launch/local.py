@@ -4,6 +4,7 @@ Of the cluster launchers it is the innermost part: a Ray job runs it on the node
 """
 
 import re
+import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -33,6 +34,7 @@ from retail_assistant.launch.spec import (
     read_manifest,
 )
 from retail_assistant.launch.workload import PREEMPTED_MARK
+from retail_assistant.storage import written
 from retail_assistant.storage.bucket import fetch_folder, publish, withdraw
 from retail_assistant.storage.lease import LeaseError, leased
 from retail_assistant.telemetry.logs import readable
@@ -52,6 +54,9 @@ LOG_TAIL_LINES = 15
 WAIT_FOR_TWIN_SECONDS = 24 * 3600
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_A_MINUTE = 60
+ROOM_FOR_A_LOG = 16 * 2**20
+"""Bytes: where less is left on the disk, the log may lack why the work failed."""
+
 # A wrapper such as `accelerate launch` survives its killed child and exits with code 1; how the
 # child ended stands only in the log (Python's CalledProcessError, torch's elastic agent).
 # What they add after the child's own last words would push these out of sight.
@@ -75,12 +80,16 @@ def run_local(spec: LaunchSpec, given: Mapping[str, str] | None = None) -> Manif
         Preempted: it was ended by a SIGTERM that this launcher did not send, or another machine has
             taken the work over.
         LaunchError: it failed, was killed or ran too long; says how, and shows the end of its log.
+        StorageError: its folder cannot be written.
     """
     if spec.resources.nodes > 1:
         raise LaunchError(
             f"{spec.name}: nodes={spec.resources.nodes}; allowed with RETAIL_LAUNCHER=local: 1;"
             " several machines need ray or kuberay"
         )
+    # What is finished may lie where nobody can write, not even a lock.
+    if (done := read_manifest(spec.folder)) is not None:
+        return done
     with turn(spec) as mine:
         if mine.done is not None:
             return mine.done
@@ -115,22 +124,24 @@ def turn(spec: LaunchSpec) -> Iterator[Turn]:
 
     Raises:
         LaunchError: others have held it for over a day.
+        StorageError: it cannot be written.
     """
-    spec.folder.mkdir(parents=True, exist_ok=True)
+    with written(spec.folder):
+        spec.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
-        try:
-            held.enter_context(FileLock(spec.folder / ".lock", timeout=WAIT_FOR_TWIN_SECONDS))
-            done, lost = read_manifest(spec.folder), None
-            if done is None:
-                lost = held.enter_context(leased(spec.folder, WAIT_FOR_TWIN_SECONDS))
-                # What another machine has done while this one waited.
-                done = read_manifest(spec.folder)
-        except (Timeout, LeaseError) as error:
-            raise LaunchError(
-                f"{spec.name}: another run holds {spec.folder} for over a day"
-            ) from error
+        with written(spec.folder):
+            held.callback(_locked(spec).release)
+        done, lost = read_manifest(spec.folder), None
         if done is None:
-            _make_ready(spec)
+            try:
+                lost = held.enter_context(leased(spec.folder, WAIT_FOR_TWIN_SECONDS))
+            except LeaseError as error:
+                raise _held_by_others(spec) from error
+            # What another machine has done while this one waited.
+            done = read_manifest(spec.folder)
+        if done is None:
+            with written(spec.folder):
+                _make_ready(spec)
         mine = Turn(done, lost)
         try:
             yield mine
@@ -140,6 +151,19 @@ def turn(spec: LaunchSpec) -> Iterator[Turn]:
                 publish(spec.folder)
                 # It has grown since the manifest was written.
                 publish(spec.folder / LOG_NAME)
+
+
+def _locked(spec: LaunchSpec) -> FileLock:
+    lock = FileLock(spec.folder / ".lock", timeout=WAIT_FOR_TWIN_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise _held_by_others(spec) from error
+    return lock
+
+
+def _held_by_others(spec: LaunchSpec) -> LaunchError:
+    return LaunchError(f"{spec.name}: another run holds {spec.folder} for over a day")
 
 
 def _make_ready(spec: LaunchSpec) -> None:
@@ -184,7 +208,8 @@ def run_processes(
     if code != 0:
         said = _log_since(log_path, log_start)
         kind = Preempted if _was_preempted(spec, code, said) else LaunchError
-        raise kind(f"{spec.name}: {how_it_ended(code, said)}. {_log_tail(log_path, log_start)}")
+        how = how_it_ended(code, said, spec.resources.memory_gib) + _no_room(spec.folder)
+        raise kind(f"{spec.name}: {how}. {_log_tail(log_path, log_start)}")
 
 
 def _wait(tree: ProcessTree, seconds: float | None, stop: Event | None) -> int | None:
@@ -208,7 +233,8 @@ def finished_manifest(spec: LaunchSpec, log_path: Path) -> Manifest:
     """
     manifest = read_manifest(spec.folder)
     if manifest is None:
-        raise LaunchError(f"{spec.name}: {how_it_ended(0, '')}. {_log_tail(log_path, 0)}")
+        how = how_it_ended(0, "") + _no_room(spec.folder)
+        raise LaunchError(f"{spec.name}: {how}. {_log_tail(log_path, 0)}")
     return manifest
 
 
@@ -240,8 +266,19 @@ def own_words(lines: Sequence[str]) -> list[str]:
     return list(lines)
 
 
-def how_it_ended(code: int, log: str) -> str:
-    """A process's end in words, from its exit code (negative: a signal) and its log."""
+def _no_room(folder: Path) -> str:
+    """That the disk is full, where it is: then the log may not say so."""
+    free = shutil.disk_usage(folder).free
+    if free >= ROOM_FOR_A_LOG:
+        return ""
+    return f"; the disk of {folder} has {free / 2**20:.1f} MiB left: make room and run it again"
+
+
+def how_it_ended(code: int, log: str, memory_gib: float | None = None) -> str:
+    """A process's end in words, from its exit code (negative: a signal) and its log.
+
+    `memory_gib` is what it was planned to take at most.
+    """
     if code == 0:
         return "the process ended without leaving a manifest"
     killed_by = signal.Signals(-code).name if code < 0 else _signal_of_child(log)
@@ -249,7 +286,8 @@ def how_it_ended(code: int, log: str) -> str:
         return "the process made room after a SIGTERM; materialize again to continue"
     if killed_by is None:
         return f"the process failed with exit code {code}"
-    hint = " (out of memory, or killed by hand)" if killed_by == "SIGKILL" else ""
+    planned = f"; up to {memory_gib:.1f} GiB were planned" if memory_gib else ""
+    hint = f" (out of memory, or killed by hand{planned})" if killed_by == "SIGKILL" else ""
     return f"the process was killed by {killed_by}{hint}; materialize again to continue"
 
 

@@ -29,6 +29,7 @@ from retail_assistant.launch.spec import (
     read_manifest,
 )
 from retail_assistant.launch.workload import LAUNCHER_PID, PREEMPTED_MARK
+from retail_assistant.storage import written
 from retail_assistant.storage.bucket import bucket_of, fetch
 from retail_assistant.storage.lease import wait_for_others
 from retail_assistant.telemetry.redaction import SECRET_WORDS
@@ -133,7 +134,8 @@ def run_ray_job(
     done = read_manifest(spec.folder)
     if done is not None:
         return done
-    spec.folder.mkdir(parents=True, exist_ok=True)
+    with written(spec.folder):
+        spec.folder.mkdir(parents=True, exist_ok=True)
     try:
         with job_server() as server:
             client = _client(server)

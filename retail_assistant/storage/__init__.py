@@ -9,6 +9,7 @@ from retail_assistant.storage.files import (
     require_name,
     temporary_folder,
     write_atomically,
+    written,
 )
 from retail_assistant.storage.tables import LATEST, TableRef, TableStore
 
@@ -24,4 +25,5 @@ __all__ = [
     "require_name",
     "temporary_folder",
     "write_atomically",
+    "written",
 ]

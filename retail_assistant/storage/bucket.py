@@ -29,6 +29,7 @@ from retail_assistant.storage.files import (
     files_below,
     temporary_folder,
     write_atomically,
+    written,
 )
 
 GCS = "gs://"
@@ -165,11 +166,12 @@ def write_pointer(path: Path, text: str, *, new: bool = False) -> None:
 
     Raises:
         ConflictError: somebody else moved it since this process read it, or made it before.
-        BucketError: it could not be written.
+        StorageError: it could not be written.
     """
     if (bucket := bucket_of(path)) is not None:
         bucket.write_pointer(path, text, new=new)
-    write_atomically(path, text)
+    with written(path):
+        write_atomically(path, text)
 
 
 @dataclass

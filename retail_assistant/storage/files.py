@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -21,6 +22,8 @@ _BYTES_READ_AHEAD = 1 << 20
 _REASON_CHARACTERS = 200
 _SETTLED_SECONDS = 2.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# How libraries in Rust tell the number, with an error class of their own.
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 class StorageError(RuntimeError):
@@ -106,25 +109,56 @@ def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) 
 
 
 @contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Whatever keeps the body from writing to a place, as one error that says it.
+
+    Raises:
+        StorageError: says where, why, and what to do about it.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except Exception as error:
+        if _number(error) is None and not isinstance(error, OSError):
+            raise
+        raise StorageError(f"{path} cannot be written: {explained(error)}") from error
+
+
+@contextmanager
 def temporary_folder(parent: Path, prefix: str) -> Iterator[Path]:
     """A new folder in `parent` for this process, gone at the end.
 
     Those of the same `prefix` that killed processes left are removed first; they may be gigabytes.
+
+    Raises:
+        StorageError: it cannot be made.
     """
     for left in parent.glob(f"{prefix}*-*"):
         process = left.name.removeprefix(prefix).split("-")[0]
         if process.isdecimal() and not psutil.pid_exists(int(process)):
             shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(
-        dir=parent, prefix=f"{prefix}{os.getpid()}-", ignore_cleanup_errors=True
-    ) as folder:
+    with written(parent):
+        made = tempfile.TemporaryDirectory(
+            dir=parent, prefix=f"{prefix}{os.getpid()}-", ignore_cleanup_errors=True
+        )
+    with made as folder:
         yield Path(folder)
 
 
 def explained(error: Exception) -> str:
     """Why a file system failed, whichever it is, and what to do about it; one line."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    reason = " ".join(reason.split())[:_REASON_CHARACTERS] or type(error).__name__
-    is_full = isinstance(error, OSError) and error.errno in _FULL
-    hint = "make room" if is_full else "check the address, your rights and the connection,"
+    number, told = _number(error), str(error)
+    if number is not None:
+        told = getattr(error, "strerror", None) or os.strerror(number)
+    reason = " ".join(told.split())[:_REASON_CHARACTERS] or type(error).__name__
+    hint = "make room" if number in _FULL else "check the address, your rights and the connection,"
     return f"{reason}; {hint} and run it again"
+
+
+def _number(error: Exception) -> int | None:
+    """The operating system's number of an error, where it has one."""
+    if isinstance(error, OSError) and error.errno and error.strerror:
+        return error.errno
+    told = _OS_ERROR.search(str(error))
+    return int(told[1]) if told else None

@@ -28,6 +28,7 @@ from retail_assistant.storage.files import (
     known_sha256,
     require_name,
     temporary_folder,
+    written,
 )
 
 LATEST = "latest"
@@ -97,21 +98,31 @@ class TableStore:
 
     @contextmanager
     def staging(self, name: str, partition: str | None = None) -> Iterator[Path]:
-        """A new folder beside the tables of `name`, to write in; gone at the end."""
+        """A new folder beside the tables of `name`, to write in; gone at the end.
+
+        Raises:
+            StorageError: it cannot be made.
+        """
         folder = self.folder(name, partition)
-        folder.mkdir(parents=True, exist_ok=True)
+        with written(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         with temporary_folder(folder, _STAGING) as inside:
             yield inside
 
     def adopt(self, file: Path, name: str, partition: str | None = None) -> TableRef:
-        """Take in a finished parquet file (moved; same disk) under the hash of its bytes."""
+        """Take in a finished parquet file (moved; same disk) under the hash of its bytes.
+
+        Raises:
+            StorageError: it cannot be moved there.
+        """
         folder = self.folder(name, partition)
-        folder.mkdir(parents=True, exist_ok=True)
         digest = file_sha256(file)
         rows = pl.scan_parquet(file).select(pl.len()).collect().item()
         path = folder / f"{digest[:20]}.parquet"
         with crossing("table", name, partition):
-            file.replace(path)
+            with written(path):
+                folder.mkdir(parents=True, exist_ok=True)
+                file.replace(path)
             publish(path)
         return TableRef(path=path, sha256=digest, rows=rows)
 
@@ -125,9 +136,14 @@ class TableStore:
             write_pointer(self.folder(name, partition) / f"{label}.json", json.dumps(pointer))
 
     def write(self, frame: pl.DataFrame, name: str, partition: str | None = None) -> TableRef:
-        """Store a frame under the hash of its bytes, then move the pointer to it."""
+        """Store a frame under the hash of its bytes, then move the pointer to it.
+
+        Raises:
+            StorageError: it cannot be written; the pointer names what it named before.
+        """
         with self.staging(name, partition) as folder:
-            frame.write_parquet(folder / "table.parquet", compression="zstd")
+            with written(self.folder(name, partition)):
+                frame.write_parquet(folder / "table.parquet", compression="zstd")
             ref = self.adopt(folder / "table.parquet", name, partition)
         self.point(ref, name, partition)
         return ref

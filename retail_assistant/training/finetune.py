@@ -22,8 +22,10 @@ from retail_assistant.storage import TableRef
 from retail_assistant.training.energy import EnergyMeter
 from retail_assistant.training.fitting.arguments import stage_settings
 from retail_assistant.training.fitting.checkpoints import newest_kwh
+from retail_assistant.training.fitting.divergence import require_finite
 from retail_assistant.training.fitting.measures import training_measures
 from retail_assistant.training.fitting.model import on_gpu
+from retail_assistant.training.fitting.out_of_memory import out_of_memory_told
 from retail_assistant.training.fitting.preemption import Preemption
 from retail_assistant.training.fitting.reporting import is_number, joined_history
 from retail_assistant.training.fitting.rows import (
@@ -36,6 +38,7 @@ from retail_assistant.training.fitting.rows import (
 from retail_assistant.training.fitting.samples import questions_of
 from retail_assistant.training.fitting.stages import (
     ADAPTER_FILES,
+    WEIGHTS,
     StageData,
     StageEnd,
     Training,
@@ -69,6 +72,7 @@ def train(
 
     Raises:
         ValueError: nothing fits the job's length, or the machine cannot do what the job asks for.
+        DivergedError: its numbers are no numbers any more.
     """
     from transformers import AutoTokenizer, set_seed
 
@@ -168,6 +172,7 @@ def _leave_outputs(training: Training, material: LearningMaterial, ends: list[St
     adapter = work.folder / "adapter"
     shutil.rmtree(adapter, ignore_errors=True)
     adapter.mkdir()
+    require_finite(ends[-1].adapter / WEIGHTS)
     for name in ADAPTER_FILES:
         shutil.copyfile(ends[-1].adapter / name, adapter / name)
     _write_card(work, adapter, samples)
@@ -233,7 +238,8 @@ def main() -> None:
         job = HyperparameterJob.model_validate(work.spec.config["hyperparameters"])
         tracker = _start_tracking(work)
         try:
-            train(work, job, tracker, preemption)
+            with out_of_memory_told(work.spec.execution, job):
+                train(work, job, tracker, preemption)
         except SystemExit as ended:
             tracker.close("KILLED" if ended.code == PREEMPTED_EXIT_CODE else "FAILED")
             raise

@@ -10,6 +10,7 @@ from retail_assistant.catalog.acceptance import (
     REFRESH_CHECKS,
     Acceptance,
     CleanedTables,
+    first_verdict,
 )
 from retail_assistant.catalog.changes import RefreshPolicy
 from retail_assistant.catalog.clean import SUMMARY, CleanSummary
@@ -128,6 +129,22 @@ def test_many_rejected_rows_hold_a_catalog_back_unless_that_was_accepted(store, 
     assert failed(store, stored(store, accepted, rejected=60)) == {"few_rows_are_rejected"}
 
 
+@pytest.mark.fault(
+    "Every row of the catalog stands twice, or all rows have one id",
+    "The first of each id is a product, the rest is rejected; the catalog is held back",
+)
+def test_a_first_catalog_is_held_back_for_its_rejected_rows_only(store):
+    def held_back(rows, rejected, **thresholds):
+        new = stored(store, [row(number) for number in range(rows)], rejected)
+        policy = RefreshPolicy(**thresholds)
+        return {name for name in REFRESH_CHECKS if not first_verdict(name, new, policy).passed}
+
+    assert held_back(90, 10) == set()
+    assert held_back(50, 50) == {"few_rows_are_rejected"}
+    assert held_back(1, 99) == {"few_rows_are_rejected"}
+    assert held_back(50, 50, max_rejected_share=0.5) == set()
+
+
 def test_thresholds_are_the_retailers(store, accepted):
     half = stored(store, accepted[:50])
     assert failed(store, half) == {"enough_products_are_left"}
@@ -154,6 +171,10 @@ def test_columns_that_the_file_lost_or_gained_are_named(store, accepted):
     assert verdict.facts["columns_new_in_the_file"] == "colour, name"
 
 
+@pytest.mark.fault(
+    "The catalog loses more than half of its products",
+    "It is held back, also with a few rows more, until a person accepts it",
+)
 def test_a_bad_catalog_and_one_more_row_is_still_bad(store, accepted):
     for count in (40, 41, 42):
         assert failed(store, stored(store, accepted[:count])) == CHOPPED
@@ -179,6 +200,10 @@ def test_a_first_catalog_lists_nothing_however_often_it_is_accepted(store, accep
     assert pl.read_parquet(output).is_empty()
 
 
+@pytest.mark.fault(
+    "The pointer to the accepted catalog is damaged",
+    "It does not pass for a first catalog; one line names it",
+)
 def test_a_damaged_pointer_is_no_first_catalog(store, accepted):
     (pointer,) = store.folder("products").glob("accepted-*.json")
     pointer.write_text("{")

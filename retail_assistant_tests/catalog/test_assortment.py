@@ -57,6 +57,10 @@ def test_empty_lists_and_zero_units_keep_everything() -> None:
     assert assortment_exclusions(CATALOG.lazy(), policy).collect().is_empty()
 
 
+@pytest.mark.fault(
+    "No product is left for the assistant",
+    "One line names the departments that there are",
+)
 def test_an_empty_assortment_names_the_departments() -> None:
     with pytest.raises(CatalogError, match=r"Clothing \(55\), Footwear \(30\)"):
         select_assortment(CATALOG.lazy(), AssortmentPolicy(departments=["Toys"]))

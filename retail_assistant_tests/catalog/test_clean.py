@@ -98,6 +98,18 @@ def test_what_a_file_states_and_nobody_can_read_is_counted() -> None:
     assert found.summary.unread == {"attributes": 1, "image_urls": 1, "retail_price": 1}
 
 
+@pytest.mark.fault(
+    "Every row of the catalog stands twice, or all rows have one id",
+    "The first of each id is a product, the rest is rejected; the catalog is held back",
+)
+@pytest.mark.parametrize("ids", [1, 5])
+def test_repeated_rows_are_rejected_and_name_the_first(ids: int) -> None:
+    found = clean_rows(*(GOOD | {"uniq_id": f"id-{number % ids}"} for number in range(10)))
+    assert found.products["source_row"].to_list() == list(range(1, ids + 1))
+    assert found.summary.reasons == {"duplicate_id": 10 - ids}
+    assert found.rejected["detail"][-1] == f"the id is that of row {ids}"
+
+
 def test_the_first_of_a_repeated_id_wins_however_far_apart(tmp_path: Path) -> None:
     path = tmp_path / "c.csv"
     filler = "x" * 900
@@ -200,6 +212,10 @@ def test_no_row_is_lost_and_tables_are_valid(rows: list[dict[str, str | None]]) 
 
 @settings(max_examples=60, deadline=None)
 @given(st.binary(min_size=1, max_size=300))
+@pytest.mark.fault(
+    "The catalog file holds any bytes",
+    "Each row is a product or rejected with its reason, or one line refuses the file",
+)
 def test_any_bytes_are_cleaned_or_refused_in_one_sentence(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
@@ -213,6 +229,10 @@ def test_any_bytes_are_cleaned_or_refused_in_one_sentence(
     assert found.summary.rows_in == found.products.height + found.rejected.height
 
 
+@pytest.mark.fault(
+    "The catalog file is empty",
+    "One line says so; products stay as they were",
+)
 def test_a_failed_run_leaves_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("uniq_id,product_name,product_category_tree\n1,A,B\n")
     clean_catalog(str(tmp_path / "c.csv"), tmp_path / "out")
@@ -224,6 +244,10 @@ def test_a_failed_run_leaves_what_was_there(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
+@pytest.mark.fault(
+    "The disk is full while the catalog is cleaned",
+    "One line says so, and no half table is left",
+)
 def test_a_full_disk_is_told_in_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     write_catalog(tmp_path / "c.csv", rows=2000, seed=1)
     code = (

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from retail_assistant.catalog import garments
+from retail_assistant.catalog import embedding, garments
 from retail_assistant.catalog.embedding import DIMENSIONS
 from retail_assistant.catalog.filters import ProductFilter
 from retail_assistant.catalog.index import CatalogIndex
@@ -291,6 +291,10 @@ def test_opening_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:
         CatalogIndex.open(tmp_path)
 
 
+@pytest.mark.fault(
+    "The index is to be built of nothing, or of one id twice",
+    "One line says so, and no index is left",
+)
 def test_products_that_cannot_be_indexed_are_refused(tmp_path: Path) -> None:
     frame = product_frame()
     with pytest.raises(CatalogIndexError, match="no products"):
@@ -300,6 +304,22 @@ def test_products_that_cannot_be_indexed_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CatalogIndexError, match=f"{product_id(0)} more than once"):
         build_index(pl.concat([frame, frame.head(1)]), tmp_path / "i")
     assert not (tmp_path / "i").exists()
+
+
+@pytest.mark.fault(
+    "The index was built by another embedding model",
+    "It is refused in one line; built again, no vector is taken over",
+)
+def test_an_index_of_another_embedding_model_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_index(product_frame(), tmp_path / "i")
+    assert CatalogIndex.open(tmp_path / "i").search("Solo Scarf", 1)
+    monkeypatch.setattr(embedding, "EMBEDDING_VERSION", "of another model")
+    with pytest.raises(CatalogIndexError, match=r"another embedding model .* build catalog_index"):
+        CatalogIndex.open(tmp_path / "i").search("Solo Scarf", 1)
+    assert build_index(product_frame(), tmp_path / "j", tmp_path / "i").reused == 0
+    assert CatalogIndex.open(tmp_path / "j").search("Solo Scarf", 1)
 
 
 def test_a_rebuild_replaces_the_index(tmp_path: Path) -> None:

@@ -74,6 +74,10 @@ def test_a_lazy_frame_of_a_file_is_the_same_catalog(before: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "foreign"])
+@pytest.mark.fault(
+    "The index before is damaged, cut off or something else",
+    "The new one is built without it, all texts embedded anew",
+)
 def test_a_previous_index_that_cannot_be_read_is_built_without(
     before: Path, tmp_path: Path, damage: str
 ) -> None:
@@ -158,6 +162,10 @@ def test_vectors_come_back_by_key_in_the_order_asked(tmp_path: Path) -> None:
     assert abs(vectors[2] - embed(["b"])[0]).max() < 1e-5
 
 
+@pytest.mark.fault(
+    "The vectors of a killed index build are cut off, or of another catalog",
+    "They are computed again",
+)
 def test_vectors_of_another_catalog_and_files_cut_short_are_not_trusted(tmp_path: Path) -> None:
     vector_file(["a", "b"], tmp_path / "v").fill([], lambda *_: None)
     told: list[float] = []

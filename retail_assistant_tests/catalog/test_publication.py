@@ -99,6 +99,10 @@ def test_an_unreachable_store_is_one_clear_error(
         CatalogIndex.open("nosuchstore://bucket/index", tmp_path)
 
 
+@pytest.mark.fault(
+    "The object store of the published index refuses",
+    "One line says what it said and what to do",
+)
 def test_a_store_that_refuses_is_one_line_with_what_to_do(
     refused: str, folder: Path, tmp_path: Path
 ) -> None:
@@ -151,6 +155,10 @@ def test_a_copy_is_fetched_once(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["altered", "cut", "gone"])
+@pytest.mark.fault(
+    "A file of the published index is altered, cut off or gone",
+    "It is not opened, one line says so, and no copy stays",
+)
 def test_a_damaged_file_is_refused_and_leaves_no_copy(
     folder: Path, tmp_path: Path, damage: str
 ) -> None:

@@ -122,6 +122,10 @@ def test_a_judge_of_the_settings_fills_the_column(run: Run, tmp_path: Path) -> N
     assert (judge["judged"], judge["failed_judgements"]) == (scored.height, 0)
 
 
+@pytest.mark.fault(
+    "The judge is away",
+    "The report is made without it, and says so",
+)
 def test_a_judge_that_is_away_costs_no_report(run: Run, tmp_path: Path) -> None:
     with ChatServer(fault=lambda *_: "http 403").running() as server:
         result = run(evaluation_report, JOB, judge_url=server.url, judge_model="strict")

@@ -119,6 +119,10 @@ def test_a_one_percent_edit_is_told_product_by_product(shop: Shop) -> None:
     assert shop.store.ref("catalog_changes").read().equals(changes)
 
 
+@pytest.mark.fault(
+    "The catalog loses more than half of its products",
+    "It is held back, also with a few rows more, until a person accepts it",
+)
 def test_a_bad_catalog_goes_no_further_until_a_person_accepts_it(shop: Shop) -> None:
     shop.refresh()
     accepted = shop.accepted
@@ -136,6 +140,22 @@ def test_a_bad_catalog_goes_no_further_until_a_person_accepts_it(shop: Shop) -> 
     checks = shop.run(dg.AssetSelection.checks_for_assets("products"))
     assert failed_checks(checks) == set()
     assert made(shop.refresh()) == set(CATALOG_STAGE)
+
+
+@pytest.mark.fault(
+    "Every row of the catalog stands twice, or all rows have one id",
+    "The first of each id is a product, the rest is rejected; the catalog is held back",
+)
+def test_a_first_catalog_whose_rows_have_one_id_goes_no_further_until_accepted(shop: Shop) -> None:
+    shop.write(lambda rows: [row | {"uniq_id": "same"} for row in rows])
+    result = shop.refresh()
+    assert failed_checks(result) == {"few_rows_are_rejected"}
+    assert made(result) == {"products", "rejected_products"}
+    assert shop.store.ref("products").rows == 1
+    assert shop.accepted is None
+    job = shop.graph.resolve_job_def("accept_catalog")
+    assert made(job.execute_in_process(instance=shop.instance)) == {"catalog_changes"}
+    assert failed_checks(shop.run(dg.AssetSelection.checks_for_assets("products"))) == set()
 
 
 def test_automation_requests_the_checks_with_the_products_and_again_once_accepted(

@@ -96,6 +96,10 @@ def test_a_judge_that_prefers_a_place_is_found_out(judge: Judge, predict: Frames
 
 
 @pytest.mark.parametrize("fault", ["malformed", "score 9", "refusal", "cut off", "http 400"])
+@pytest.mark.fault(
+    "The judge writes nonsense or refuses an answer",
+    "That judgement is empty and counted",
+)
 def test_a_failed_judgement_is_empty_and_counted(judge: Judge, predict: Frames, fault: str) -> None:
     predictions = predict("job", answers={"unseen-3": WRONG})
     with ChatServer(fault=lambda about, _: fault if WRONG in about else "").running() as server:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,18 +115,18 @@ class Place:
             )
 
 
-def line_with_inputs(folder: Path, model: Path) -> Line:
+def line_with_inputs(folder: Path, model: Path, study: str, copies: int = 1) -> Line:
+    """A storage folder with what trainings need, and a study."""
     storage, studies = folder / "var", folder / "studies"
     studies.mkdir(parents=True)
-    (studies / "endless.yaml").write_text(STUDY)
-    fill_storage(storage, model, COPIES)
+    (studies / "study.yaml").write_text(study)
+    fill_storage(storage, model, copies)
     return Line(storage, studies, model)
 
 
-@pytest.fixture(scope="module")
-def place(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+@contextmanager
+def serving(line: Line) -> Iterator[Place]:
     """The web server and the daemon on the project's own instance, as `retail-assistant ui`."""
-    line = line_with_inputs(tmp_path_factory.mktemp("cancel"), tiny_model_folder)
     home = line.storage / "dagster"
     settings_of_instance = PACKAGE_FOLDER / "data" / "dagster.local.yaml"
     write_atomically(home / "dagster.yaml", settings_of_instance.read_text())
@@ -158,6 +159,14 @@ def place(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     finally:
         for server in servers:
             _end_tree(server)
+
+
+@pytest.fixture(scope="module")
+def place(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """Servers, and a job that nobody waits for."""
+    line = line_with_inputs(tmp_path_factory.mktemp("cancel"), tiny_model_folder, STUDY, COPIES)
+    with serving(line) as found:
+        yield found
 
 
 def _answers(place: Place) -> bool:

@@ -42,8 +42,8 @@ def work(server: ChatServer, tmp_path: Path) -> LaunchSpec:
 
 
 @pytest.mark.fault(
-    "a run that has dialogues written by a language model is killed",
-    "the next one pays only for the rest",
+    "A run of the generator is killed",
+    "The next one asks for the rest only",
 )
 def test_a_killed_run_asks_only_for_the_rest(tmp_path: Path) -> None:
     with ChatServer(latency=0.2).running() as server:

@@ -107,6 +107,10 @@ def daemon(cluster: Cluster) -> Iterator[subprocess.Popen[bytes]]:
             running.wait(SECONDS)
 
 
+@pytest.mark.fault(
+    "PostgreSQL crashes and comes back while a Dagster run works",
+    "Run, daemon and sensor go on, and the run succeeds",
+)
 def test_a_run_goes_on_where_its_database_crashes_and_comes_back(
     cluster: Cluster, daemon: subprocess.Popen[bytes], postgres: PostgresServer
 ) -> None:
@@ -150,6 +154,10 @@ def test_a_run_goes_on_where_its_database_crashes_and_comes_back(
     assert daemon.poll() is None
 
 
+@pytest.mark.fault(
+    "PostgreSQL crashes and comes back behind MLflow's server",
+    "The training goes on; every number is there once",
+)
 def test_a_training_is_tracked_where_the_servers_database_crashes(
     cluster: Cluster,
     postgres: PostgresServer,

@@ -11,6 +11,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.timeout(2400)
+@pytest.mark.fault(
+    "A machine that trains is lost, the object store having bad moments too",
+    "Another machine goes on from its last checkpoint in the bucket",
+)
 def test_a_retailers_day() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "retail_assistant_tests.rehearsal", "--size", "tiny"],

@@ -86,8 +86,8 @@ def test_the_page_answers(
 
 
 @pytest.mark.fault(
-    "the assistant is killed while it answers",
-    "it comes back and answers",
+    "vLLM is killed while it answers",
+    "It comes back with the adapters that it had taken in",
 )
 def test_killed_while_it_writes_it_comes_back(served: Served, finished_line: FinishedLine) -> None:
     question, _ = finished_line.asked()[0]

@@ -4,7 +4,8 @@
 read from the file `orders` of the spec's paths, so that it is no part of the fingerprint:
 `fail`, `tell` (secrets, then fail), `vanish` (exit code 0, no manifest), `die` (SIGKILL to itself),
 `linger` (a child process, then waiting), `half` (write half of the output, then SIGKILL), `room`
-(make room as if asked to), `room once` (the same the first time),
+(make room as if asked to), `room once` (the same the first time), `fill` (write until the disk is
+full),
 `terminated` (SIGTERM to itself, unhandled), `save` (a child in a session of its own, then waiting;
 asked to end it takes its time and writes `saved.txt`).
 """
@@ -33,6 +34,10 @@ def obey(order: str, work: Workload) -> None:
         os._exit(0)
     if order == "half":
         (work.folder / "text.txt").write_text("half")
+    if order == "fill":
+        with (work.folder / "filler.bin").open("wb") as file:
+            while True:
+                file.write(b"\0" * 4096)
     if order in ("die", "half"):
         os.kill(os.getpid(), signal.SIGKILL)
     if order == "terminated":

@@ -79,8 +79,8 @@ def test_finished_work_is_kept(sample_spec: MakeSpec, environment: Environment) 
 
 
 @pytest.mark.fault(
-    "a finished artefact's file is damaged, and its asset is materialized again",
-    "it is made again",
+    "A file of an artefact is altered, cut off or emptied",
+    "The artefact counts as not made, and is made again",
 )
 def test_a_damaged_artefact_is_made_again(sample_spec: MakeSpec, environment: Environment) -> None:
     spec = sample_spec()
@@ -209,6 +209,18 @@ def test_the_reason_is_of_this_run_not_of_the_one_before(
 )
 def test_a_wrapper_that_lost_its_child_tells_how(log: str, reason: str) -> None:
     assert how_it_ended(1, log) == reason
+
+
+@pytest.mark.fault(
+    "The kernel kills a process that takes too much memory",
+    "The error says so, and how much was planned; run again it goes on",
+)
+def test_a_kill_is_told_with_the_memory_that_was_planned(
+    sample_spec: MakeSpec, environment: Environment
+) -> None:
+    with pytest.raises(LaunchError, match=r"out of memory, .*; up to 1\.5 GiB were planned\)"):
+        run_local(sample_spec(orders="die", resources=Resources(memory_gib=1.5)), environment)
+    assert run_local(sample_spec(), environment).metrics == {"characters": 11}
 
 
 def test_a_kill_under_accelerate_is_named(sample_spec: MakeSpec, environment: Environment) -> None:

@@ -6,12 +6,14 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
+from retail_assistant.launch import ray_job
 from retail_assistant.launch.ray_cluster import RAY_ADDRESS
 from retail_assistant.launch.ray_head import JobServer, job_server
 from retail_assistant.launch.ray_job import forwarded_environment, run_ray_job, submission
@@ -151,6 +153,10 @@ def test_an_interrupt_stops_the_job_and_all_its_processes(
     "the next run finds the job and waits for it",
 )
 @pytest.mark.slow
+@pytest.mark.fault(
+    "The launcher of a Ray job is killed",
+    "The job goes on, and the next launcher finds it",
+)
 def test_a_job_whose_launcher_was_killed_is_found_again(
     at_cluster: None, sample_spec: MakeSpec, environment: Environment, tmp_path: Path
 ) -> None:
@@ -177,6 +183,56 @@ def test_without_an_address_a_cluster_comes_and_goes(
     assert not ray_processes(mark)
 
 
+@pytest.mark.slow
+@pytest.mark.long_fault
+@pytest.mark.fault(
+    "The head of the Ray cluster is killed while a job works",
+    "The error says that it does not answer; no process is left, and run again it is done",
+)
+def test_a_killed_head_ends_the_run_and_its_processes(
+    sample_spec: MakeSpec, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(RAY_ADDRESS, raising=False)
+    monkeypatch.setattr(ray_job, "SECONDS_WITHOUT_ANSWER", 5.0)
+    monkeypatch.setenv(MARK, mark := uuid.uuid4().hex)
+    spec = sample_spec(orders="linger")
+    with job_server() as server, ThreadPoolExecutor(1) as pool:
+        monkeypatch.setenv(RAY_ADDRESS, server.address)
+        monkeypatch.setenv("RAY_JOB_HEADERS", header_text(server))
+        run = pool.submit(run_ray_job, spec, environment)
+        wait_until(lambda: bool(pids_of(spec.folder)), SECONDS_TO_START, "the job's start")
+        pids = pids_of(spec.folder)
+        for pid in ray_processes(mark):
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises(LaunchError, match=r"does not answer .* may still be running"):
+            run.result(SECONDS_TO_END)
+        wait_until(lambda: not any(map(lives, pids)), SECONDS_TO_END, "the end of all processes")
+    monkeypatch.delenv(RAY_ADDRESS)
+    assert run_ray_job(sample_spec(), environment).metrics == {"characters": 11}
+
+
+@pytest.mark.slow
+@pytest.mark.long_fault
+@pytest.mark.fault(
+    "The Ray worker that holds a job is killed",
+    "The work counts as having made room: it is tried again, and no process is left",
+)
+def test_a_killed_worker_made_room(
+    at_cluster: None, sample_spec: MakeSpec, environment: Environment
+) -> None:
+    spec = sample_spec(orders="linger")
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(run_ray_job, spec, environment)
+        wait_until(lambda: bool(pids_of(spec.folder)), SECONDS_TO_START, "the job's start")
+        pids = pids_of(spec.folder)
+        above = psutil.Process(pids[0]).parents()
+        next(one for one in above if "JobSupervisor" in " ".join(one.cmdline())).kill()
+        with pytest.raises(Preempted):
+            run.result(SECONDS_TO_END)
+    wait_until(lambda: not any(map(lives, pids)), SECONDS_TO_END, "the end of all processes")
+    assert run_ray_job(sample_spec(), environment).metrics == {"characters": 11}
+
+
 def ray_processes(mark: str) -> set[int]:
     """Processes of Ray that were started with a mark in their environment."""
     found = set()
@@ -188,6 +244,10 @@ def ray_processes(mark: str) -> set[int]:
     return found
 
 
+@pytest.mark.fault(
+    "No Ray cluster is where RAY_ADDRESS says",
+    "One line says so, without a stack",
+)
 def test_an_address_where_nobody_is_fails_clearly(
     sample_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

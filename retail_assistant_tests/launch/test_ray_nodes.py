@@ -49,6 +49,10 @@ def test_each_node_starts_its_ranks_and_one_speaks_for_all(
     assert {path.name for path in spec.folder.glob("log*.txt")} == {"log.txt", "log-node-1.txt"}
 
 
+@pytest.mark.fault(
+    "One node of a training over several fails",
+    "The others are ended, and its reason is told",
+)
 def test_a_node_that_fails_ends_the_others_and_says_why(
     at_cluster: None, sample_spec: MakeSpec, environment: Environment
 ) -> None:

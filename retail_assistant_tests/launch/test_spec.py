@@ -122,6 +122,10 @@ def test_without_a_manifest_nothing_is_done(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"name": "sample"}', "\x00"])
+@pytest.mark.fault(
+    "A manifest is cut off or holds rubbish",
+    "The artefact counts as not made, and is made again",
+)
 def test_half_a_manifest_is_none(tmp_path: Path, content: str) -> None:
     finished(tmp_path)
     (tmp_path / MANIFEST_NAME).write_text(content)
@@ -129,6 +133,10 @@ def test_half_a_manifest_is_none(tmp_path: Path, content: str) -> None:
 
 
 @pytest.mark.parametrize("content", ["a bad text!", "a good tex", ""])
+@pytest.mark.fault(
+    "A file of an artefact is altered, cut off or emptied",
+    "The artefact counts as not made, and is made again",
+)
 def test_an_altered_output_is_not_done(tmp_path: Path, content: str) -> None:
     finished(tmp_path)
     (tmp_path / "text.txt").write_text(content)

@@ -2,12 +2,14 @@
 
 `python -m retail_assistant_tests.serving.model_server --port PORT --name NAME` answers each chat
 with its own name, over and over, a word every few milliseconds. Where the name holds "broken" it
-does not start. With `--nim` it has NVIDIA NIM's health routes, and none of others.
+does not start. With `--nim` it has NVIDIA NIM's health routes, and none of others. After SIGUSR1 it
+still says that it is well, and writes nothing any more.
 """
 
 import argparse
 import asyncio
 import json
+import signal
 import sys
 from typing import Any
 
@@ -15,6 +17,7 @@ from aiohttp import web
 
 WORDS = 12
 SECONDS_A_WORD = 0.02
+SECONDS_TO_HANG = 600
 
 
 class ModelServer:
@@ -23,6 +26,7 @@ class ModelServer:
     def __init__(self, name: str, *, nim: bool = False) -> None:
         self.name, self._nim = name, nim
         self.ready = True
+        self.hangs = False
         self.left = 0
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str] = []
@@ -51,6 +55,8 @@ class ModelServer:
         self.traces.append(request.headers.get("traceparent", ""))
         if not self.ready:
             return web.json_response({"error": {"message": "secret words"}}, status=503)
+        if self.hangs:
+            await asyncio.sleep(SECONDS_TO_HANG)
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
         count = min(WORDS, body["max_tokens"])
@@ -89,8 +95,9 @@ def main() -> None:
     given = parser.parse_args()
     if "broken" in given.name:
         sys.exit("these weights are broken")
-    app = ModelServer(given.name, nim=given.nim).app()
-    web.run_app(app, host=given.host, port=given.port, print=None)
+    server = ModelServer(given.name, nim=given.nim)
+    signal.signal(signal.SIGUSR1, lambda *_: setattr(server, "hangs", True))
+    web.run_app(server.app(), host=given.host, port=given.port, print=None, shutdown_timeout=1)
 
 
 if __name__ == "__main__":

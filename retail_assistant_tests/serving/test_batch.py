@@ -175,6 +175,10 @@ def test_other_files_are_left_alone(tmp_path: Path) -> None:
     assert output.read_bytes() == before
 
 
+@pytest.mark.fault(
+    "The model goes away in the middle of a file of questions",
+    "The run ends with one line; what is answered is kept and gone on with",
+)
 def test_a_model_that_is_away_ends_the_run_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

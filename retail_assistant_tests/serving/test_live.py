@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -36,6 +37,7 @@ COMMAND = (
 )
 PROMPT = [{"role": "user", "content": "Hello"}]
 CARE = Care(seconds_to_start=60, seconds_between_looks=0.2, most_seconds_between_starts=1)
+IMPATIENT = replace(CARE, seconds_to_answer=2.0, seconds_of_a_look=2.0)
 
 Live = LiveAssistant[str]
 
@@ -54,9 +56,11 @@ def open_shop(folder: Path, fingerprint: str) -> str:
 
 
 @asynccontextmanager
-async def running(settings: Settings, command: str = COMMAND) -> AsyncIterator[Live]:
+async def running(
+    settings: Settings, command: str = COMMAND, care: Care = CARE
+) -> AsyncIterator[Live]:
     serving = ServingSettings(variant="command", command=command, watch_seconds=0.1)
-    variants = Variants(settings, serving, CARE)
+    variants = Variants(settings, serving, care)
     async with LiveAssistant(settings, serving, open_shop, variants).running() as live:
         yield live
 
@@ -133,6 +137,10 @@ def test_champion_and_index_are_replaced_under_load(settings: Settings) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.fault(
+    "A new champion or index cannot be opened",
+    "The old one goes on, and the status says why",
+)
 def test_what_does_not_open_leaves_the_old_one(settings: Settings) -> None:
     first = promote(settings, "one", 1)
 
@@ -205,6 +213,10 @@ def test_without_a_champion_the_shop_is_open_and_the_model_says_why(settings: Se
     asyncio.run(run())
 
 
+@pytest.mark.fault(
+    "A model server is killed while it answers",
+    "The shopper is told to ask again, and it is started again",
+)
 def test_a_killed_server_is_started_again(settings: Settings) -> None:
     promote(settings, "one", 1)
 
@@ -223,6 +235,32 @@ def test_a_killed_server_is_started_again(settings: Settings) -> None:
                 assert live.status().model_starts == 2
                 # A lease outlives its model's server.
                 assert [piece async for piece in now.model.stream(PROMPT, 100)][-1].finish_reason
+
+    asyncio.run(run())
+
+
+@pytest.mark.fault(
+    "A model server hangs, whether or not it says that it is well",
+    "It is not ready until it writes again, and is started anew",
+)
+@pytest.mark.parametrize(
+    "how", [signal.SIGUSR1, pytest.param(signal.SIGSTOP, marks=pytest.mark.long_fault)]
+)
+def test_a_server_that_hangs_is_started_again(settings: Settings, how: signal.Signals) -> None:
+    promote(settings, "one", 1)
+
+    async def run() -> None:
+        async with running(settings, care=IMPATIENT) as live:
+            await live.opened()
+            said = await answer(live)
+            servers()[0].send_signal(how)
+            with pytest.raises(ModelAwayError):
+                await answer(live)
+            assert not live.status().ready
+            await until(lambda: live.status().ready, "a new start")
+            assert live.status().model_starts == 2
+            assert await answer(live) == said
+        assert not servers()
 
     asyncio.run(run())
 
@@ -261,6 +299,10 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.fault(
+    "The assistant's own process is killed",
+    "Its model servers end too",
+)
 def test_a_killed_parent_leaves_no_server(tmp_path: Path) -> None:
     async def run() -> None:
         parent = await asyncio.create_subprocess_exec(

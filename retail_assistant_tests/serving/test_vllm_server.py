@@ -46,6 +46,10 @@ def _of_servers() -> list[psutil.Process]:
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "vLLM is killed while it answers",
+    "It comes back with the adapters that it had taken in",
+)
 def test_vllm_reads_what_was_trained_takes_in_adapters_and_comes_back(
     tmp_path: Path, collector: Collector
 ) -> None:
@@ -127,3 +131,40 @@ def test_vllm_reads_what_was_trained_takes_in_adapters_and_comes_back(
     assert (request.name, request.trace) == ("llm_request", turn.trace)
     assert request.service == "retail-assistant-vllm"
     assert request.attributes["gen_ai.usage.completion_tokens"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.long_fault
+@pytest.mark.fault(
+    "vLLM's engine hangs",
+    "It is not ready until it writes again, and is started anew",
+)
+def test_a_vllm_whose_engine_hangs_is_started_again(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    save_tiny_model(base, gemma_tokenizer(), **TALKATIVE)
+    settings = storage_with(base, tmp_path / "store")
+    serving = ServingSettings(weights="adapter", max_context_tokens=LENGTH)
+    care = Care(seconds_to_start=300, seconds_to_answer=5, seconds_of_a_look=5)
+
+    async def run() -> None:
+        variants = Variants(settings, serving, care)
+        model = await variants.open(champion(settings, "one", 1, adapter_seed=1))
+        try:
+            said = await text_of(model, PROMPT)
+            family = family_of(psutil.Process())
+            engines = [one for one, words in family if "EngineCore" in " ".join(words)]
+            assert engines
+            for engine in engines:
+                engine.suspend()
+            with pytest.raises(ModelAwayError):
+                await text_of(model, PROMPT)
+            async with asyncio.timeout(400):
+                while not model.ready:
+                    await asyncio.sleep(0.1)
+            assert model.server.starts == 2
+            assert await text_of(model, PROMPT) == said
+        finally:
+            await variants.close(model)
+        assert not _of_servers()
+
+    asyncio.run(run())

@@ -114,6 +114,7 @@ def connect(endpoint: Endpoint, seconds: float) -> Connection:
     import httpx2
     from openai import AsyncOpenAI
 
+    timeout = httpx2.Timeout(seconds, connect=SECONDS_TO_CONNECT)
     own = endpoint.socket is not None or "://127.0.0.1" in endpoint.url
     http = httpx2.AsyncClient(
         base_url=endpoint.url,
@@ -125,13 +126,15 @@ def connect(endpoint: Endpoint, seconds: float) -> Connection:
         else None,
         # No proxy between this process and its own server.
         trust_env=not own,
-        timeout=httpx2.Timeout(seconds, connect=SECONDS_TO_CONNECT),
+        timeout=timeout,
         headers={"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {},
     )
     client = AsyncOpenAI(
         base_url=f"{endpoint.url}/v1",
         api_key=endpoint.key or "none",
         http_client=http,
+        # Said again: five seconds, httpx's own default, would pass for none said: ten minutes.
+        timeout=timeout,
         # A turn that is asked again is the caller's to decide.
         max_retries=0,
     )

@@ -5,7 +5,6 @@ long as it is wanted, with growing pauses.
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import sys
@@ -170,6 +169,9 @@ class ModelServer:
         self._keeping: asyncio.Task[None] | None = None
         self._suspected = asyncio.Event()
         self._failures = 0
+        self._heard = 0.0
+        """When a model has last written something (monotonic seconds)."""
+
         self.why: str | None = "it was not started yet"
         self.starts = 0
         self.cache_usage: float | None = None
@@ -224,15 +226,23 @@ class ModelServer:
         running = self._running
         if running is None:
             raise ModelAwayError(AWAY)
+        began = time.monotonic()
         try:
             pieces = self.writer.stream(running.connection, name, prompt, max_tokens)
             async with aclosing(pieces):
                 async for piece in pieces:
+                    self._heard = time.monotonic()
                     yield piece
         except LostModelError:
             if running is self._running:
-                # Not ready until the next look finds it well.
+                # Not ready until it is well and writes again.
                 self._failures = max(1, self._failures)
+                self._suspected.set()
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            # Who asked has lost patience: rightly so, where nobody was written to for long.
+            silent = time.monotonic() - max(began, self._heard)
+            if running is self._running and silent > self._care.seconds_of_a_look:
                 self._suspected.set()
             raise
 
@@ -315,21 +325,45 @@ class ModelServer:
 
     async def _until_away(self, running: Running) -> str:
         """Watch a server; why it is given up."""
+        is_lost = False
         while True:
-            await self._pause(running)
+            is_lost = await self._pause(running) or is_lost
             if running.process is not None and running.process.ended:
                 return f"the server {running.process.last_words()}"
             well = await running.connection.is_healthy(self._health, self._care.seconds_of_a_look)
+            why = f"{self._health} did not answer with success"
+            if well and is_lost:
+                # One whose engine hangs says that it is well for as long as it is asked.
+                well = await self._writes(running)
+                why = f"it answers {self._health}, but writes nothing"
+            is_lost = is_lost and not well
             self._failures = 0 if well else self._failures + 1
             if self._cache:
                 self.cache_usage = await running.connection.gauge(
                     METRICS_ROUTE, self._cache, self._care.seconds_of_a_look
                 )
             if self._failures >= self._care.failures:
-                return f"{self._health} did not answer with success {self._failures} times"
+                return f"{why}, {self._failures} times in a row"
 
-    async def _pause(self, running: Running) -> None:
-        """Until the next look: sooner where the process ends, or an answer was lost."""
+    async def _writes(self, running: Running) -> bool:
+        """Whether one of its models writes, for this or for whoever else asks meanwhile."""
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(self._care.seconds_of_a_look):
+                name = await self._choose(running.connection)
+                async for _ in self.writer.stream(running.connection, name, PROBE, 1):
+                    pass
+        except (LostModelError, ModelServerError, TimeoutError):
+            return self._heard > began
+        except ModelAwayError:
+            # It answers, if only that it does not like what it was asked.
+            return True
+        return True
+
+    async def _pause(self, running: Running) -> bool:
+        """Until the next look: sooner where the process ends, or an answer was lost; whether one
+        was.
+        """
         seconds = self._care.seconds_between_looks
         waits: list[asyncio.Task[Any]] = [asyncio.create_task(self._suspected.wait())]
         if running.process is not None:
@@ -341,6 +375,7 @@ class ModelServer:
         finally:
             for wait in waits:
                 wait.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(*waits, return_exceptions=True)
+            await asyncio.gather(*waits, return_exceptions=True)
+        is_lost = self._suspected.is_set()
         self._suspected.clear()
+        return is_lost

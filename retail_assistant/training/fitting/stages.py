@@ -31,7 +31,8 @@ from retail_assistant.training.fitting.trainer import trainer_class
 from retail_assistant.training.jobs import HyperparameterJob
 from retail_assistant.training.tracking.tracker import Tracker
 
-ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
+WEIGHTS = "adapter_model.safetensors"
+ADAPTER_FILES = (WEIGHTS, "adapter_config.json")
 
 
 @dataclass(frozen=True)

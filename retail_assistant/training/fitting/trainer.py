@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from retail_assistant.training.fitting.checkpoints import CheckpointMark
+from retail_assistant.training.fitting.divergence import require_finite_loss
 from retail_assistant.training.fitting.fused_lora import fuse_adapters
 from retail_assistant.training.fitting.joined_rows import attends_row_by_row, joined
 from retail_assistant.training.fitting.rows import IGNORED
@@ -43,6 +44,7 @@ def trainer_class() -> Any:
             self.tokens = self.learned_tokens = 0
             self.evaluation_seconds = self._seconds_before = 0.0
             self._counts = torch.zeros(2, dtype=torch.int64, device=self.args.device)
+            self._unsound = torch.zeros(1, dtype=torch.int64, device=self.args.device)
             model = self.accelerator.unwrap_model(self.model)
             self._ending = _SparingEnding(model.get_base_model())
             self._joins_rows = False
@@ -79,16 +81,23 @@ def trainer_class() -> Any:
 
         def training_step(self, model: Any, inputs: dict[str, Any], *args: Any) -> Any:
             self._counts += _token_counts(inputs)
-            return super().training_step(model, inputs, *args)
+            loss = super().training_step(model, inputs, *args)
+            self._unsound += ~torch.isfinite(loss)
+            return loss
 
         def settle(self, *flags: bool) -> list[bool]:
             """Add up what all processes have read, and tell which flags any of them has set.
 
             One exchange between the processes; every one of them has to call it, once a step.
+
+            Raises:
+                DivergedError: the loss of any of them was no number; in all of them.
             """
             own = torch.tensor(flags, dtype=torch.int64, device=self._counts.device)
-            whole = self.accelerator.reduce(torch.cat([self._counts, own]), reduction="sum")
-            tokens, learned, *set_by = (int(number) for number in whole.tolist())
+            counted = torch.cat([self._counts, self._unsound, own])
+            whole = self.accelerator.reduce(counted, reduction="sum")
+            tokens, learned, unsound, *set_by = (int(number) for number in whole.tolist())
+            require_finite_loss("the loss", math.nan if unsound else 0.0, self.state.global_step)
             self.tokens += tokens
             self.learned_tokens += learned
             self._counts.zero_()
@@ -144,6 +153,7 @@ def trainer_class() -> Any:
                     total, count, _ = self._total_loss(self.model, self._prepare_inputs(batch))
                     sums += torch.stack([total.double(), count.double()])
             loss, tokens = self.accelerator.reduce(sums, reduction="sum").tolist()
+            require_finite_loss("the validation loss", loss, self.state.global_step)
             metrics = {f"{metric_key_prefix}_loss": loss / max(1.0, tokens)}
             self.log(metrics)
             self.control = self.callback_handler.on_evaluate(

@@ -17,6 +17,7 @@ from retail_assistant.launch.spec import LaunchError, LaunchSpec
 from retail_assistant.objects import ObjectStore
 from retail_assistant.storage import write_atomically
 from retail_assistant_tests.catalog.images.conftest import ImageRun, ImageServer
+from retail_assistant_tests.faults.disks import enlarge, small_disk
 
 pytestmark = pytest.mark.slow
 
@@ -88,6 +89,10 @@ def test_every_url_has_a_row_and_none_is_asked_twice(
     assert (hits["/status/404"], hits["/html"], hits["/status/500"]) == (2, 2, 6)
 
 
+@pytest.mark.fault(
+    "A stored image is gone or emptied",
+    "It alone is fetched again",
+)
 def test_what_is_missing_or_damaged_in_the_store_is_fetched_again(
     image_server: ImageServer, image_run: MakeRun, ray_address: str
 ) -> None:
@@ -155,6 +160,10 @@ def start(spec: LaunchSpec) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.fault(
+    "A Ray worker that fetches images is killed",
+    "Another takes its place; nothing finished is fetched again",
+)
 def test_a_worker_that_is_killed_loses_nothing_and_repeats_nothing_finished(
     image_server: ImageServer, image_run: MakeRun
 ) -> None:
@@ -182,6 +191,10 @@ def test_a_worker_that_is_killed_loses_nothing_and_repeats_nothing_finished(
     print(f"\n{done} finished and {sum(hits.values())} asked at the kill, {repeated} asked twice")
 
 
+@pytest.mark.fault(
+    "An image takes every Ray worker with it",
+    "That image is given up, the others are stored",
+)
 def test_an_image_that_takes_every_worker_with_it_costs_itself_only(
     image_server: ImageServer, image_run: MakeRun
 ) -> None:
@@ -260,22 +273,57 @@ def test_a_bucket_does_as_well_as_a_folder(
     assert image_server.hits() == {f"/good/{n}.jpg": 1 for n in range(20)} | {"/html": 2}
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own with room for few images."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=192k", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode != 0:
-        pytest.skip("mounting a small file system needs more rights")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+HOG = """
+import sys, time
+import numpy as np
+import ray
+ray.init(address=sys.argv[1], log_to_driver=False)
+kept = [ray.put(np.ones(4 << 20, dtype=np.uint8)) for _ in range(60)]
+print("full", flush=True)
+time.sleep(600)
+"""
 
 
-def test_a_full_disk_stops_the_run_with_one_error_and_it_goes_on_later(
-    image_server: ImageServer, image_run: MakeRun, small_disk: Path
+@pytest.mark.long_fault
+@pytest.mark.fault(
+    "The object store of the Ray cluster is full",
+    "Work of ours goes on: it keeps next to nothing there",
+)
+def test_a_full_ray_object_store_holds_nothing_up(
+    image_server: ImageServer, image_run: MakeRun, ray_address: str
 ) -> None:
-    run = image_run(store_uri=str(small_disk / "objects"), concurrency=4, concurrency_per_host=4)
+    hog = subprocess.Popen(
+        [sys.executable, "-c", HOG, ray_address],
+        env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert hog.stdout is not None
+        assert hog.stdout.readline() == "full\n"
+        urls = [[good(image_server, number)] for number in range(40)]
+        table = image_run(ray_address=ray_address).table(urls)
+        assert table["status"].to_list() == ["stored"] * 40
+    finally:
+        hog.kill()
+        hog.wait()
+
+
+@pytest.fixture
+def little_room(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with room for few images."""
+    with small_disk(tmp_path / "small", "192k") as folder:
+        yield folder
+
+
+@pytest.mark.fault(
+    "The disk is full while images are fetched",
+    "One line says to make room; the next run fetches the rest only",
+)
+def test_a_full_disk_stops_the_run_with_one_error_and_it_goes_on_later(
+    image_server: ImageServer, image_run: MakeRun, little_room: Path
+) -> None:
+    run = image_run(store_uri=str(little_room / "objects"), concurrency=4, concurrency_per_host=4)
     urls = [[good(image_server, number)] for number in range(60)]
     with pytest.raises(LaunchError) as stopped:
         run.table(urls)
@@ -284,7 +332,7 @@ def test_a_full_disk_stops_the_run_with_one_error_and_it_goes_on_later(
     assert "Traceback" not in message
     done = finished(ObjectStore(run.store_uri))
     assert done
-    subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
+    enlarge(little_room, "20m")
     before = image_server.hits()
     assert run.table(urls)["status"].to_list() == ["stored"] * 60
     repeated = [path for path, hits in image_server.hits().items() if hits > 1]
@@ -294,6 +342,10 @@ def test_a_full_disk_stops_the_run_with_one_error_and_it_goes_on_later(
 @pytest.mark.parametrize(
     ("store", "reason"),
     [("{tmp}/file/objects", "cannot write to the object store"), ("ftp://x/y", "allowed are")],
+)
+@pytest.mark.fault(
+    "The store of images cannot be written",
+    "The work stops with one line",
 )
 def test_a_store_that_cannot_be_used_is_said_at_once(
     store: str, reason: str, image_server: ImageServer, image_run: MakeRun, tmp_path: Path
@@ -306,6 +358,10 @@ def test_a_store_that_cannot_be_used_is_said_at_once(
     assert image_server.hits() == {}
 
 
+@pytest.mark.fault(
+    "No Ray cluster is where RAY_ADDRESS says",
+    "One line says so, without a stack",
+)
 def test_a_ray_address_that_leads_nowhere_is_one_clear_error(
     image_server: ImageServer, image_run: MakeRun
 ) -> None:

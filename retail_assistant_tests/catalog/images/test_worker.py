@@ -263,6 +263,10 @@ def test_concurrency_is_bounded_in_total_and_per_host(
     assert 5 < image_server.most_at_once()["all"] <= 7
 
 
+@pytest.mark.fault(
+    "A host of images never answers",
+    "The others are fetched meanwhile; its images are tried a few times only",
+)
 def test_a_dead_host_does_not_hold_up_the_rest(
     image_server: ImageServer, local_policy: MakePolicy, store_uri: str
 ) -> None:
@@ -278,6 +282,10 @@ def test_a_dead_host_does_not_hold_up_the_rest(
     assert len(ObjectStore(store_uri).sizes("receipts/loose")) == 20
 
 
+@pytest.mark.fault(
+    "The store of images cannot be written",
+    "The work stops with one line",
+)
 def test_a_store_that_takes_nothing_stops_the_work_with_one_error(
     image_server: ImageServer, local_policy: MakePolicy, tmp_path: Path
 ) -> None:

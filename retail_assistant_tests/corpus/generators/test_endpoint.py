@@ -114,6 +114,10 @@ def test_endpoints_that_know_less_or_more(
     assert len(written.dialogues) == 3
 
 
+@pytest.mark.fault(
+    "The generator's endpoint answers 429 with Retry-After",
+    "So long is waited, if it is not more than two minutes",
+)
 def test_retry_after_is_waited_for(brief: MakeBrief, write: Write) -> None:
     script = faults({"A": ["http 429 0.6", "http 429 0.6"]})
     started = time.monotonic()
@@ -126,6 +130,10 @@ def test_retry_after_is_waited_for(brief: MakeBrief, write: Write) -> None:
     assert len(written.dialogues) == 3
 
 
+@pytest.mark.fault(
+    "The generator's endpoint answers 429 with Retry-After",
+    "So long is waited, if it is not more than two minutes",
+)
 def test_a_wait_of_more_than_two_minutes_is_not_waited_for(brief: MakeBrief, write: Write) -> None:
     with ChatServer(fault=faults({"A": ["http 429 121"]})).running() as server:
         written = write(server, [brief("B"), brief("A")], concurrency=1)
@@ -135,6 +143,10 @@ def test_a_wait_of_more_than_two_minutes_is_not_waited_for(brief: MakeBrief, wri
 
 
 @pytest.mark.parametrize("fault", ["http 500", "http 503", "disconnect", "hang"])
+@pytest.mark.fault(
+    "The generator's endpoint hangs, hangs up, or answers 500 or 503",
+    "It is asked again, and nothing is paid for twice",
+)
 def test_what_may_pass_is_tried_again(brief: MakeBrief, write: Write, fault: str) -> None:
     with ChatServer(fault=faults({"A": [fault]})).running() as server:
         written = write(server, [brief("A")], timeout=0.5)
@@ -143,6 +155,10 @@ def test_what_may_pass_is_tried_again(brief: MakeBrief, write: Write, fault: str
     assert len(written.dialogues) == 3
 
 
+@pytest.mark.fault(
+    "The generator's endpoint fails for one product, again and again",
+    "That product is noted with the reason; the next run asks for it alone",
+)
 def test_retries_end_and_say_why(brief: MakeBrief, write: Write) -> None:
     with ChatServer(fault=faults({"A": ["http 500"] * 9})).running() as server:
         written = write(server, [brief("B"), brief("A")], concurrency=1, retries=1)
@@ -177,6 +193,10 @@ def test_a_bad_response_is_repaired_once(brief: MakeBrief, write: Write, fault: 
     ("fault", "reason"),
     zip(BAD, ["malformed", "cut_off", "missing", "bad_questions", "bad_answer"], strict=True),
 )
+@pytest.mark.fault(
+    "The generator writes nonsense",
+    "It is asked to repair it once, then the product is rejected with the reason",
+)
 def test_a_response_that_is_bad_twice_is_rejected_and_not_asked_for_again(
     brief: MakeBrief, write: Write, fault: str, reason: str
 ) -> None:
@@ -202,6 +222,10 @@ def test_a_refusal_is_not_argued_with(brief: MakeBrief, write: Write, fault: str
 @pytest.mark.parametrize(
     ("status", "hint"),
     [(401, "key"), (403, "may this key use this model"), (404, "address and the model's name")],
+)
+@pytest.mark.fault(
+    "The generator's endpoint refuses the key, the model or the address",
+    "A few requests at most; one line with a hint and without the key",
 )
 def test_an_endpoint_that_refuses_is_asked_a_few_times_at_most(
     brief: MakeBrief, write: Write, status: int, hint: str, monkeypatch: pytest.MonkeyPatch
@@ -229,6 +253,10 @@ def test_a_missing_key_is_named(
         write(server, [brief()])
 
 
+@pytest.mark.fault(
+    "The generator's endpoint cannot be reached",
+    "One line says so soon",
+)
 def test_an_unreachable_host_is_said_at_once(brief: MakeBrief, write: Write) -> None:
     with ChatServer().running() as server:
         pass
@@ -246,6 +274,10 @@ def test_prompts_do_not_follow_to_another_address(brief: MakeBrief, write: Write
     assert elsewhere.requests.total() == 0
 
 
+@pytest.mark.fault(
+    "Something else listens at the generator's address",
+    "One line shows what it said",
+)
 def test_something_else_at_the_address_is_said(brief: MakeBrief, write: Write) -> None:
     with (
         ChatServer(fault=always("no chat")).running() as server,
@@ -270,6 +302,10 @@ def test_too_many_failures_in_a_row_end_the_run(brief: MakeBrief, write: Write) 
         assert server.requests.total() <= 11
 
 
+@pytest.mark.fault(
+    "The generator's endpoint fails for a large share of the products",
+    "The run ends; what was answered is kept and reused",
+)
 def test_too_large_a_share_of_failures_ends_the_run(brief: MakeBrief, write: Write) -> None:
     briefs = [brief(f"Top {number}") for number in range(100)]
     script = faults({one.reference: ["http 400"] for one in briefs[::4]})
@@ -284,6 +320,10 @@ def test_too_large_a_share_of_failures_ends_the_run(brief: MakeBrief, write: Wri
     assert len(written.dialogues) == 300
 
 
+@pytest.mark.fault(
+    "The generator writes nonsense about everything",
+    "The run ends early, with an example",
+)
 def test_a_model_that_writes_nothing_usable_ends_the_run(brief: MakeBrief, write: Write) -> None:
     briefs = [brief(f"Top {number}") for number in range(300)]
     with (
@@ -302,6 +342,21 @@ def test_a_model_that_refuses_everything_ends_the_run(brief: MakeBrief, write: W
     ):
         write(server, briefs, concurrency=1, give_up_after=10, max_rejected_share=0.5)
     assert server.requests.total() == 10
+
+
+@pytest.mark.fault(
+    "The generator's endpoint answers 429 for ever, or never answers",
+    "After a few tries for a few products the run ends and says so",
+)
+@pytest.mark.parametrize("fault", ["http 429 0", "hang"])
+def test_an_endpoint_that_never_lets_in_ends_the_run(
+    brief: MakeBrief, write: Write, fault: str
+) -> None:
+    briefs = [brief(f"Top {number}") for number in range(300)]
+    with ChatServer(fault=always(fault)).running() as server:
+        with pytest.raises(GenerationError, match=r"(3 in a row got no|does not) answer"):
+            write(server, briefs, concurrency=2, retries=1, timeout=0.3, give_up_after=3)
+        assert 2 <= server.requests.total() <= 2 * (3 + 2)
 
 
 def test_concurrency_is_bounded_and_used(brief: MakeBrief, write: Write) -> None:

@@ -67,6 +67,10 @@ def test_the_models_are_listed(shop: Shop) -> None:
     assert (model.id, model.object, model.owned_by) == (MODEL, "model", ALIAS)
 
 
+@pytest.mark.fault(
+    "The model is away when a client asks",
+    "503 with a code that says so",
+)
 def test_a_model_that_is_away_is_told_as_such(shop: Shop) -> None:
     with pytest.raises(openai.InternalServerError) as told:
         client(shop).chat.completions.create(model=ALIAS, messages=asked("away"))
@@ -77,6 +81,10 @@ def test_a_model_that_is_away_is_told_as_such(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(("question", "code"), [("leaves", "model_away"), ("breaks", "internal")])
+@pytest.mark.fault(
+    "The model goes away in the middle of an answer",
+    "The stream ends with one error event",
+)
 def test_a_stream_that_breaks_off_says_so_once(shop: Shop, question: str, code: str) -> None:
     stream = client(shop).chat.completions.create(
         model=ALIAS, messages=asked(question), stream=True

@@ -63,8 +63,8 @@ def test_keys_that_are_made_at_once_are_all_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(
-    "Somebody asks without a key, by another host name, or from another site's page",
-    "It is refused before its body is read",
+    "The file of API keys is damaged",
+    "Nobody is let in, and who runs it is told",
 )
 def test_a_damaged_file_opens_nothing(tmp_path: Path) -> None:
     keys = ApiKeys(tmp_path)

@@ -125,6 +125,10 @@ def test_nothing_at_all_is_written_of_who_opted_out(tmp_path: Path) -> None:
     assert not on_disk(tmp_path, "it is not")
 
 
+@pytest.mark.fault(
+    "The file of what shoppers thought is locked",
+    "No answer waits for it",
+)
 def test_a_turn_is_never_held_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feedback, "MOST_WAITING", 3)
     FeedbackRecords(tmp_path).add_turn(turn("first"))
@@ -142,6 +146,10 @@ def test_a_turn_is_never_held_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert kept(tmp_path).turns.height == 11 - dropped
 
 
+@pytest.mark.fault(
+    "What shoppers thought cannot be written",
+    "Answers go on, and what was not kept is counted",
+)
 def test_what_cannot_be_written_is_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

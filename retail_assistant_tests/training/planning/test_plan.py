@@ -90,6 +90,10 @@ def test_a_request_for_other_devices_is_refused(
         planned(SMOLLM2, devices, **request_)
 
 
+@pytest.mark.fault(
+    "A training fits no device",
+    "It is refused before it starts, with the numbers and what would fit",
+)
 def test_a_refusal_has_the_numbers_and_what_would_help() -> None:
     with pytest.raises(PlanError) as caught:
         planned(LLAMA_8B, "1 x 12 GiB", {"max_seq_length": 2048}, strategy="single")

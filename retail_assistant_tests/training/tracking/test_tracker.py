@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -153,6 +154,10 @@ def test_a_run_in_a_sqlite_file_tells_everything(
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "MLflow's server is killed and started again while a training works",
+    "It waits for nothing; every number is there once",
+)
 def test_a_server_killed_and_restarted_in_mid_run_has_everything_once(
     server: MlflowServer, tmp_path: Path
 ) -> None:
@@ -180,6 +185,10 @@ def test_a_server_killed_and_restarted_in_mid_run_has_everything_once(
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "MLflow is away for the whole of a training",
+    "The training ends well; its numbers are sent when MLflow is back",
+)
 def test_a_server_that_was_never_there_is_told_afterwards(
     server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +218,27 @@ def test_a_server_that_was_never_there_is_told_afterwards(
     assert losses(server.uri, told.run_id) == expected(30)
     assert client(server.uri).get_run(told.run_id).info.status == "FINISHED"
     assert untold(tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.fault(
+    "MLflow's server takes connections and never answers",
+    "The training waits for a moment at its end only; its numbers are kept and sent later",
+)
+def test_a_server_that_never_answers_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "SECONDS_TO_SEND", 2.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        tracker = Tracker(target(uri, tmp_path), tmp_path / "s", print)
+        tracker.start({"lora_r": 4})
+        record_losses(tracker, 1, 5)
+        tracker.close("FINISHED")
+    left = tracked_run(tmp_path / "s")
+    assert left is not None
+    assert (left.run_id, left.status) == (None, "FINISHED")
+    assert left.pending >= 6
 
 
 @pytest.mark.slow
@@ -264,11 +294,11 @@ def test_a_broken_off_training_goes_on_with_its_run(server: MlflowServer, tmp_pa
     assert client(server.uri).get_run(third.run_id).info.status == "FINISHED"
 
 
-@pytest.mark.fault(
-    "a training is killed and nobody goes on with it",
-    "MLflow shows its run as killed",
-)
 @pytest.mark.slow
+@pytest.mark.fault(
+    "A tracked training is killed and not gone on with",
+    "MLflow has all that it told, and says that it was killed",
+)
 def test_a_training_that_nobody_goes_on_with_is_marked_killed(
     server: MlflowServer, tmp_path: Path
 ) -> None:
@@ -296,6 +326,10 @@ def test_upload_leaves_a_living_training_alone(server: MlflowServer, tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "MLflow's server has lost its store",
+    "It is told everything again",
+)
 def test_a_server_that_forgot_everything_is_told_again(
     server: MlflowServer, tmp_path: Path
 ) -> None:
