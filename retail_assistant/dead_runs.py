@@ -11,6 +11,9 @@ import psutil
 
 from retail_assistant.launch.processes import is_alive
 
+SECONDS_OF_DOUBT = 60.0
+"""A clock that is set moves what a process says of its start."""
+
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
@@ -26,9 +29,10 @@ def end_dead_runs(instance: "DagsterInstance") -> list[str]:
     begun = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     ended = []
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=begun)):
-        process = _process_of(instance, run.run_id)
-        if process is None or _works(process):
+        found = _process_of(instance, run.run_id)
+        if found is None or _works(*found):
             continue
+        process, _ = found
         told = f"the process of this run ({process}) is gone: killed, or the machine went down"
         if run.status is dg.DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, told)
@@ -40,8 +44,8 @@ def end_dead_runs(instance: "DagsterInstance") -> list[str]:
     return ended
 
 
-def _process_of(instance: "DagsterInstance", run_id: str) -> int | None:
-    """The process that has the run, as it told last; None: it has told nothing yet."""
+def _process_of(instance: "DagsterInstance", run_id: str) -> tuple[int, float] | None:
+    """The process that has the run, as it told last, and when; None: it has told nothing yet."""
     import dagster as dg
 
     events = instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
@@ -49,15 +53,15 @@ def _process_of(instance: "DagsterInstance", run_id: str) -> int | None:
         data = entry.dagster_event.event_specific_data if entry.dagster_event else None
         told = getattr(data, "metadata", {}).get("pid")
         if told is not None:
-            return int(told.value)
+            return int(told.value), entry.timestamp
     return None
 
 
-def _works(pid: int) -> bool:
-    """Whether a process lives and may be the one that was meant: numbers are given again."""
+def _works(pid: int, told_at: float) -> bool:
+    """Whether a process lives and is the one that told so then: numbers are given again."""
     try:
         process = psutil.Process(pid)
-        return is_alive(process) and "python" in " ".join(process.cmdline())
+        return is_alive(process) and process.create_time() <= told_at + SECONDS_OF_DOUBT
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:

@@ -17,7 +17,7 @@ from retail_assistant.launch.spec import (
     read_manifest,
 )
 from retail_assistant.storage import StorageError
-from retail_assistant.storage.bucket import fetch_folder
+from retail_assistant.storage.bucket import bucket_of, fetch_folder, shared_sizes
 
 ANSWERS = ["dialogue_id", "answer", "finish_reason"]
 
@@ -70,19 +70,20 @@ def answered_by(root: Path, job: str, adapter: str) -> Answering | None:
 
 def _answered(root: Path, job: str) -> Iterator[tuple[Answering, Path]]:
     """Every finished answering by the job, the newest first, with its file."""
-    fetch_folder(root / "artefacts" / "predictions", "*/manifest.json")
-    folders = (root / "artefacts" / "predictions").glob("*/manifest.json")
-    for path in sorted(folders, key=lambda one: -one.stat().st_mtime):
+    folder = root / "artefacts" / "predictions"
+    fetch_folder(folder, "*/manifest.json")
+    shared = shared_sizes(folder) if bucket_of(folder) is not None else None
+    for path in sorted(folder.glob("*/manifest.json"), key=lambda one: -one.stat().st_mtime):
+        # Of what was thrown away for all machines this one may have the manifest still.
+        if shared is not None and path.relative_to(folder).as_posix() not in shared:
+            continue
         manifest = read_manifest(path.parent, verify=False)
         if manifest is None:
             continue
         answering = _of_job(root, manifest, job)
         if answering is not None:
             ref = ArtefactRef(folder=path.parent, fingerprint=path.parent.name)
-            answers = ref.path("predictions")
-            # Of what was thrown away for all machines this one may have the manifest still.
-            if answers.is_file():
-                yield answering, answers
+            yield answering, ref.path("predictions")
 
 
 def _of_job(root: Path, manifest: Manifest, job: str) -> Answering | None:

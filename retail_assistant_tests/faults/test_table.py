@@ -45,12 +45,12 @@ def test_table_says_what_was_seen(pytester: pytest.Pytester, tmp_path: Path) -> 
 
     text = page.read_text()
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert "1 | a breaks | it is told | **failed**: AssertionError: not told" in rows[1]
-    assert "2 | b breaks | it is mended | held | 2 |" in rows[2]
-    assert "3 | c breaks | it is seen | not run: no c here | 1 |" in rows[3]
+    assert "1 | A breaks | It is told | **failed**: AssertionError: not told" in rows[1]
+    assert "2 | B breaks | It is mended | held | 2 |" in rows[2]
+    assert "3 | C breaks | It is seen | not run: no c here | 1 |" in rows[3]
     assert text.startswith("# Before\n")
     assert text.endswith("\nafter\n")
-    assert ("b breaks", "it is mended") in written_rows(text)
+    assert ("B breaks", "It is mended") in written_rows(text)
 
 
 class Rows:
