@@ -15,10 +15,12 @@ from retail_assistant.defs.resources import Launcher
 from retail_assistant.launch.spec import (
     ArtefactRef,
     Manifest,
+    OutputFile,
     read_artefact_ref,
     write_artefact_ref,
 )
 from retail_assistant.settings import get_settings
+from retail_assistant.storage import file_sha256
 from retail_assistant_tests.training.storage import keep_base_model
 
 pytestmark = pytest.mark.slow
@@ -62,7 +64,12 @@ def an_adapter(base: ArtefactRef, root: Path) -> ArtefactRef:
         code_version="2",
         inputs={"prompt_corpus": "c" * 64, "base_model": base.fingerprint},
         config={"task": "assistant", "hyperparameters": {"lora_r": 4, "quantization": "4bit"}},
-        outputs={},
+        outputs={
+            path.name: OutputFile(
+                path=f"adapter/{path.name}", sha256=file_sha256(path), size=path.stat().st_size
+            )
+            for path in (folder / "adapter").iterdir()
+        },
         metrics={"train_loss": 0.25, "train_rows": 95},
         started=MOMENT,
         finished=MOMENT,

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import httpx
 import psutil
+from tenacity import Retrying, stop_after_attempt, wait_fixed
 
 from retail_assistant.launch.ray_head import LOOPBACK, free_port
 from retail_assistant.launch.spec import read_artefact_ref
@@ -31,6 +32,7 @@ REFRESHED = ("raw_catalog", "products", "assortment", "catalog_index", "prompt_c
 ASKED_AGAIN = ("champion_predictions", "champion_report")
 SECONDS_TO_REFRESH = 1200
 SECONDS_TO_TRAIN = 600
+TRIES = 5
 RETAIL_ASSISTANT = str(BIN / "retail-assistant")
 
 
@@ -191,13 +193,15 @@ def put_catalog(parts: Stage, rows: list[dict[str, str]]) -> None:
     writer = csv.DictWriter(text, rows[0].keys())
     writer.writeheader()
     writer.writerows(rows)
-    httpx.post(
-        f"{parts.cloud.url}/upload/storage/v1/b/{BUCKET}/o",
-        params={"uploadType": "media", "name": "given/catalog.csv"},
-        content=text.getvalue().encode(),
-        headers={"Content-Type": "text/csv"},
-        timeout=60,
-    ).raise_for_status()
+    for attempt in Retrying(stop=stop_after_attempt(TRIES), wait=wait_fixed(1), reraise=True):
+        with attempt:
+            httpx.post(
+                f"{parts.cloud.url}/upload/storage/v1/b/{BUCKET}/o",
+                params={"uploadType": "media", "name": "given/catalog.csv"},
+                content=text.getvalue().encode(),
+                headers={"Content-Type": "text/csv"},
+                timeout=60,
+            ).raise_for_status()
 
 
 def open_shop(timeline: Timeline, parts: Stage) -> Shop:
