@@ -11,11 +11,11 @@ import psutil
 
 from retail_assistant.launch.processes import is_alive
 
-SECONDS_OF_DOUBT = 60.0
-"""A clock that is set moves what a process says of its start."""
-
 if TYPE_CHECKING:
     from dagster import DagsterInstance
+
+SECONDS_OF_DOUBT = 60.0
+"""A clock that is set moves what a process says of its start."""
 
 
 def end_dead_runs(instance: "DagsterInstance") -> list[str]:

@@ -13,11 +13,11 @@ from retail_assistant.launch.spec import (
     ArtefactRef,
     Manifest,
     artefact_at,
+    finished_artefacts,
     read_artefact_ref,
     read_manifest,
 )
 from retail_assistant.storage import StorageError
-from retail_assistant.storage.bucket import bucket_of, fetch_folder, shared_sizes
 
 ANSWERS = ["dialogue_id", "answer", "finish_reason"]
 
@@ -70,19 +70,9 @@ def answered_by(root: Path, job: str, adapter: str) -> Answering | None:
 
 def _answered(root: Path, job: str) -> Iterator[tuple[Answering, Path]]:
     """Every finished answering by the job, the newest first, with its file."""
-    folder = root / "artefacts" / "predictions"
-    fetch_folder(folder, "*/manifest.json")
-    shared = shared_sizes(folder) if bucket_of(folder) is not None else None
-    for path in sorted(folder.glob("*/manifest.json"), key=lambda one: -one.stat().st_mtime):
-        # Of what was thrown away for all machines this one may have the manifest still.
-        if shared is not None and path.relative_to(folder).as_posix() not in shared:
-            continue
-        manifest = read_manifest(path.parent, verify=False)
-        if manifest is None:
-            continue
+    for ref, manifest in finished_artefacts(root, "predictions"):
         answering = _of_job(root, manifest, job)
         if answering is not None:
-            ref = ArtefactRef(folder=path.parent, fingerprint=path.parent.name)
             yield answering, ref.path("predictions")
 
 

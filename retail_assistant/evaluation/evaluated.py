@@ -10,10 +10,9 @@ from retail_assistant.evaluation.archive import cost_row
 from retail_assistant.evaluation.baselines import BASELINE_OF_GROUNDING, BASELINES
 from retail_assistant.evaluation.comparison import MODELS_SCHEMA
 from retail_assistant.evaluation.registry import read_champion
-from retail_assistant.launch.spec import ArtefactRef, read_artefact_ref, read_manifest
+from retail_assistant.launch.spec import ArtefactRef, finished_artefacts, read_artefact_ref
 from retail_assistant.settings import Settings
 from retail_assistant.storage import StorageError, TableStore
-from retail_assistant.storage.bucket import fetch_folder
 from retail_assistant.training.jobs import Job
 
 NEVER_TRAINED = "never trained"
@@ -102,11 +101,8 @@ def cost_rows(root: Path, adapters: Mapping[str, ArtefactRef]) -> pl.DataFrame:
 
 def _answering(root: Path, name: str, adapter: str | None) -> dict[str, Any]:
     """Metrics of the newest answers of an asset, made with this adapter (None: with none)."""
-    fetch_folder(root / "artefacts" / name, "*/manifest.json")
-    manifests = (root / "artefacts" / name).glob("*/manifest.json")
-    for path in sorted(manifests, key=lambda one: -one.stat().st_mtime):
-        manifest = read_manifest(path.parent, verify=False)
-        if manifest and manifest.inputs.get("adapter") == adapter:
+    for _, manifest in finished_artefacts(root, name):
+        if manifest.inputs.get("adapter") == adapter:
             return dict(manifest.metrics)
     return {}
 

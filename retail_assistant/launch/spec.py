@@ -1,7 +1,7 @@
 """What to run, and what a finished run leaves behind."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from retail_assistant.storage import StorageError, fingerprint, require_name
 from retail_assistant.storage.bucket import (
     bucket_of,
     fetch,
+    fetch_folder,
     publish,
     read_pointer,
     shared_sizes,
@@ -208,6 +209,24 @@ def fetch_artefact(folder: Path) -> None:
 def artefact_at(root: Path, name: str, fingerprint: str) -> ArtefactRef:
     """The artefact of a fingerprint, there or not."""
     return ArtefactRef(folder=root / "artefacts" / name / fingerprint, fingerprint=fingerprint)
+
+
+def finished_artefacts(root: Path, name: str) -> Iterator[tuple[ArtefactRef, Manifest]]:
+    """Every finished artefact of a name, the newest first; files are not compared.
+
+    Raises:
+        BucketError: the bucket cannot be read.
+    """
+    folder = root / "artefacts" / name
+    shared = fetch_folder(folder, f"*/{MANIFEST_NAME}")
+    paths = folder.glob(f"*/{MANIFEST_NAME}")
+    for path in sorted(paths, key=lambda one: -one.stat().st_mtime):
+        # Of what was thrown away for all machines this one may have the manifest still.
+        if shared is not None and path.relative_to(folder).as_posix() not in shared:
+            continue
+        manifest = read_manifest(path.parent, verify=False)
+        if manifest is not None:
+            yield ArtefactRef(folder=path.parent, fingerprint=path.parent.name), manifest
 
 
 def fetch_inputs(spec: LaunchSpec) -> None:

@@ -108,15 +108,17 @@ def fetch(path: Path) -> None:
         bucket.fetch(path)
 
 
-def fetch_folder(folder: Path, *only: str) -> None:
+def fetch_folder(folder: Path, *only: str) -> set[str] | None:
     """Have all that the bucket has of a folder here, finished or not.
+
+    Gives its names, below the folder; None: there is no bucket.
 
     Args:
         folder: in the working copy.
         only: patterns of the names that are wanted, below the folder; none: all.
     """
-    if (bucket := bucket_of(folder)) is not None:
-        bucket.fetch_folder(folder, *only)
+    bucket = bucket_of(folder)
+    return None if bucket is None else bucket.fetch_folder(folder, *only)
 
 
 def publish(path: Path) -> None:
@@ -206,7 +208,7 @@ class Bucket:
             with self._explained("read", path):
                 self._fetch_file(path)
 
-    def fetch_folder(self, folder: Path, *only: str) -> None:
+    def fetch_folder(self, folder: Path, *only: str) -> set[str]:
         """As the function `fetch_folder`."""
         patterns = only or ("*",)
         with self._explained("read", folder):
@@ -217,6 +219,7 @@ class Bucket:
                 if any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
             }
             self._fetch_all(folder, wanted)
+        return set(wanted)
 
     def below(self, folder: Path) -> dict[str, Any]:
         """Google's `Blob` of each object below a folder, by its name from there."""
